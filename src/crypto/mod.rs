@@ -1,0 +1,21 @@
+//! Bytes into bytes: the ciphers, tags and derivations of the format. Has never seen a disk.
+//!
+//! | module | standard |
+//! | --- | --- |
+//! | [`secret`] | keys in memory: boxed, wiped, never printed |
+//! | [`xts`] | XTS-AES (IEEE 1619, NIST SP 800-38E) over whole data units |
+//! | [`tag`] | the unit's authenticator: AES-256(POLYVAL) (RFC 8452's hash) or HMAC-SHA-256/128 (FIPS 198-1) |
+//! | [`siv`] | AES-256-SIV (RFC 5297): names, link targets, extended attributes |
+//! | [`kdf`] | HKDF-SHA-256 (RFC 5869) with one table of labels; PBKDF2 (RFC 8018) and Argon2id (RFC 9106) |
+//! | [`wrap`] | AES-256 Key Wrap (RFC 3394) |
+//! | [`digest`] | SHA-256 (FIPS 180-4) and HMAC-SHA-256 (FIPS 198-1) |
+//! | [`random`] | getrandom(2) |
+
+pub mod digest;
+pub mod kdf;
+pub mod random;
+pub mod secret;
+pub mod siv;
+pub mod tag;
+pub mod wrap;
+pub mod xts;

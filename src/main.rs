@@ -1,0 +1,6 @@
+//! `cryptfs`: parse, run, print the error, exit.
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    cryptfs::cli::main()
+}

@@ -1,0 +1,1 @@
+//! Unlocking by hand and copying out.

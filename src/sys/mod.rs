@@ -1,0 +1,1 @@
+//! Raw system calls: a leaf, with the XTS kernel the only unsafe code.

@@ -1,0 +1,1 @@
+//! One binary, so that the suite stays quick to build.
