@@ -105,7 +105,7 @@ impl Prk {
     }
 }
 
-/// Rounds of PBKDF2 that are accepted: the upper bound is half a minute of work on a slow machine.
+/// Rounds of PBKDF2 that are accepted: far above any sensible cost, and still no hang.
 const PBKDF2_ITERATIONS: RangeInclusive<u32> = 1..=1 << 26;
 /// Passes of Argon2id that are accepted.
 const ARGON2_PASSES: RangeInclusive<u32> = 1..=64;

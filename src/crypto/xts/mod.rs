@@ -29,7 +29,7 @@ pub struct EqualKeys;
 /// Boxed, so that moving it leaves no copy behind; each kernel wipes itself on drop.
 pub struct XtsKey(Box<dyn Kernel>);
 
-/// What does the work; lengths are checked before it is called. One dynamic call for a unit is not measurable.
+/// What does the work; lengths are checked before it is called. One dynamic call stands against kilobytes of cipher.
 trait Kernel: Send + Sync {
     fn name(&self) -> &'static str;
     fn encrypt(&self, unit: u64, src: &[u8], dst: &mut [u8]);
