@@ -1,0 +1,2 @@
+//! The model: a plain tree in memory that says what POSIX wants, and what is compared with it.
+pub mod tree;
