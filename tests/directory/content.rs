@@ -11,7 +11,7 @@ struct Case {
 
 fn apply(tree: &dyn FileSystem, node: NodeId, handle: Handle, case: &mut Case, rng: &mut Rng) {
     let at = offset(rng, case.plain.len());
-    let length = *rng.pick(&[1usize, 7, 64, 4000, 4064, 4096, 9000, 70_000]);
+    let length = rng.pick(&[1usize, 7, 64, 4000, 4064, 4096, 9000, 70_000]);
     let grow_to = |plain: &mut Vec<u8>, end: usize| {
         if plain.len() < end {
             plain.resize(end, 0);
