@@ -1,1 +1,7 @@
 //! Raw system calls: a leaf, with the XTS kernel the only unsafe code.
+#[allow(unsafe_code)]
+pub mod fuse;
+pub mod log;
+pub mod mountinfo;
+#[allow(unsafe_code)]
+pub mod process;
