@@ -5,3 +5,4 @@ pub mod log;
 pub mod mountinfo;
 #[allow(unsafe_code)]
 pub mod process;
+pub mod umask;
