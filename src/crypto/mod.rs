@@ -10,7 +10,9 @@
 //! | [`wrap`] | AES-256 Key Wrap (RFC 3394) |
 //! | [`digest`] | SHA-256 (FIPS 180-4) and HMAC-SHA-256 (FIPS 198-1) |
 //! | [`random`] | getrandom(2) |
+//! | [`mod@bench`] | the speed of all these on this machine |
 
+pub mod bench;
 pub mod digest;
 pub mod kdf;
 pub mod random;
@@ -19,3 +21,20 @@ pub mod siv;
 pub mod tag;
 pub mod wrap;
 pub mod xts;
+
+#[cfg(test)]
+mod tests {
+    use super::secret::Secret;
+
+    /// The bytes of a vector, written in hexadecimal.
+    pub(super) fn hex(text: &str) -> Vec<u8> {
+        data_encoding::HEXLOWER_PERMISSIVE
+            .decode(text.as_bytes())
+            .expect("a vector in this file")
+    }
+
+    /// A key of a vector, written in hexadecimal.
+    pub(super) fn secret<const N: usize>(text: &str) -> Secret<N> {
+        Secret::fill_with(|bytes| bytes.copy_from_slice(&hex(text)))
+    }
+}

@@ -149,6 +149,13 @@ impl Direct {
         self.slots[slot].ok_or(errno(Errno::BADF))
     }
 
+    /// An open file that may be written; Linux knows how a descriptor was opened and does not ask.
+    fn writable(&self, slot: Slot) -> Answered<Opened> {
+        Some(self.slot(slot)?)
+            .filter(|opened| opened.write)
+            .ok_or(errno(Errno::BADF))
+    }
+
     fn fill(&mut self, slot: Slot, node: NodeId, handle: Handle, write: bool) -> Answered<()> {
         self.slots[slot] = Some(Opened {
             node,
@@ -294,13 +301,13 @@ impl Direct {
                 seed,
                 kill,
             } => {
-                let file = self.slot(*slot)?;
+                let file = self.writable(*slot)?;
                 let data = Rng::bytes(*seed, *length);
                 fs.write(file.node, file.handle, *offset, &data, *kill)
                     .map_err(said)?;
             }
             Op::Append { slot, length, seed } => {
-                let file = self.slot(*slot)?;
+                let file = self.writable(*slot)?;
                 let end = fs.getattr(file.node).map_err(said)?.size;
                 let data = Rng::bytes(*seed, *length);
                 fs.write(file.node, file.handle, end, &data, false)
@@ -325,7 +332,7 @@ impl Direct {
                 offset,
                 length,
             } => {
-                let file = self.slot(*slot)?;
+                let file = self.writable(*slot)?;
                 fs.fallocate(file.node, file.handle, *how, *offset, *length)
                     .map_err(said)?;
                 // Whether space that was there already moves the times is the backing store's choice.
@@ -379,10 +386,7 @@ impl Direct {
 
     /// Copies in as many steps as it takes; by reading and writing where the file system leaves that to the kernel.
     fn copy(&mut self, from: (Slot, u64), to: (Slot, u64), length: u64) -> Outcome {
-        let (source, target) = (self.slot(from.0)?, self.slot(to.0)?);
-        if !target.write {
-            return Err(errno(Errno::BADF));
-        }
+        let (source, target) = (self.slot(from.0)?, self.writable(to.0)?);
         let fs = self.fs();
         let size = fs.getattr(source.node).map_err(|e| e.errno())?.size;
         let length = length.min(size.saturating_sub(from.1));

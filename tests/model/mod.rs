@@ -9,10 +9,11 @@
 mod cases;
 mod compare;
 mod direct;
+mod faults;
 mod generate;
 mod mounted;
 mod ops;
-mod rng;
+pub mod rng;
 mod run;
 mod subject;
 pub mod tree;
