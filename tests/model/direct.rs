@@ -92,8 +92,15 @@ impl Direct {
 
     fn take(&mut self, entry: &Entry) -> NodeId {
         *self.held.entry(entry.node).or_default() += 1;
-        let known = *self.nodes.entry(entry.attr.ino).or_insert(entry.node);
-        assert_eq!(known, entry.node, "inode {} has two nodes", entry.attr.ino);
+        let known = self.nodes.insert(entry.attr.ino, entry.node);
+        if let Some(other) = known.filter(|known| *known != entry.node) {
+            // The number of a file that was removed may come again while someone still remembers the file.
+            let removed = self
+                .fs()
+                .getattr(other)
+                .map_or(true, |attr| attr.nlink == 0);
+            assert!(removed, "inode {} has two nodes", entry.attr.ino);
+        }
         entry.node
     }
 
@@ -223,8 +230,12 @@ impl Direct {
                 self.take(&made.map_err(said)?);
             }
             Op::Link(from, to) => {
-                let node = self.node(from)?;
+                let (node, kind) = self.walk(&from.names())?;
                 let (parent, name) = self.parent(to)?;
+                // Of two reasons to refuse, Linux gives the one that it sees before it asks.
+                if kind == Kind::Directory && self.lookup(parent, &name).is_ok() {
+                    return Err(errno(Errno::EXIST));
+                }
                 let entry = fs.link(node, parent, &name).map_err(said)?;
                 self.take(&entry);
             }
@@ -678,8 +689,8 @@ impl Subject for Direct {
 
     fn snapshot(&mut self) -> Result<Snapshot, String> {
         let mut seen = Snapshot::new();
+        // In the order of the paths: looking may itself move a file's time of change, but only forward.
         seen.insert(Vec::new(), self.item(b"", ROOT)?);
-        self.look(b"", ROOT, &mut seen)?;
         for slot in 0..SLOTS {
             let Some(opened) = self.slots[slot] else {
                 continue;
@@ -691,6 +702,7 @@ impl Subject for Direct {
             item.data = Some(data.map_err(|e| format!("read through slot {slot}: {e}"))?);
             seen.insert(path, item);
         }
+        self.look(b"", ROOT, &mut seen)?;
         Ok(seen)
     }
 }
