@@ -3,6 +3,9 @@ use super::*;
 
 impl Directory {
     pub(super) fn set_attributes(&self, node: &Arc<Node>, set: &SetAttr) -> Result<Attr> {
+        if node.id != ROOT && node.place().is_none() && node.open.lock().file.is_none() {
+            return set_gone(node, set);
+        }
         if let Some(mode) = set.mode {
             self.with_object(node, |object| Ok(self.backing().set_mode(object, mode)?))?;
         }
@@ -59,4 +62,20 @@ impl Directory {
             namelen: super::super::name::MAX_NAME as u32,
         })
     }
+}
+
+/// What has neither a name nor content any more is only remembered: the kernel still writes back the times of an unlinked
+/// file after its last descriptor was closed.
+fn set_gone(node: &Node, set: &SetAttr) -> Result<Attr> {
+    let mut gone = node.gone.lock();
+    let attr = gone.as_mut().ok_or(Error::Stale)?;
+    attr.mode = set.mode.unwrap_or(attr.mode);
+    attr.uid = set.uid.unwrap_or(attr.uid);
+    attr.gid = set.gid.unwrap_or(attr.gid);
+    for (time, set) in [(&mut attr.atime, set.atime), (&mut attr.mtime, set.mtime)] {
+        if let Some(SetTime::At(at)) = set {
+            *time = at;
+        }
+    }
+    Ok(*attr)
 }
