@@ -19,3 +19,20 @@ pub mod siv;
 pub mod tag;
 pub mod wrap;
 pub mod xts;
+
+#[cfg(test)]
+mod tests {
+    use super::secret::Secret;
+
+    /// The bytes of a vector, written in hexadecimal.
+    pub(super) fn hex(text: &str) -> Vec<u8> {
+        data_encoding::HEXLOWER_PERMISSIVE
+            .decode(text.as_bytes())
+            .expect("a vector in this file")
+    }
+
+    /// A key of a vector, written in hexadecimal.
+    pub(super) fn secret<const N: usize>(text: &str) -> Secret<N> {
+        Secret::fill_with(|bytes| bytes.copy_from_slice(&hex(text)))
+    }
+}
