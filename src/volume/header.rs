@@ -60,9 +60,35 @@ const MAC: Field = field(16320, 32);
 const CHECKSUM: Field = field(16352, 32);
 const _: () = assert!(covers(
     &[
-        MAGIC, VERSION_MAJOR, VERSION_MINOR, LENGTH, UUID, SEQUENCE, CREATED, WRITTEN, COMPAT, RO_COMPAT,
-        INCOMPAT, KIND, PROFILE, CIPHER, TAG, NAME_CIPHER, NAME_ENCODING, RESERVED1, ROOT, RESERVED2, LABEL,
-        COMPUTER, RESERVED3, FVEKS, RESERVED4, SLOT_TABLE, RESERVED5, MAC, CHECKSUM
+        MAGIC,
+        VERSION_MAJOR,
+        VERSION_MINOR,
+        LENGTH,
+        UUID,
+        SEQUENCE,
+        CREATED,
+        WRITTEN,
+        COMPAT,
+        RO_COMPAT,
+        INCOMPAT,
+        KIND,
+        PROFILE,
+        CIPHER,
+        TAG,
+        NAME_CIPHER,
+        NAME_ENCODING,
+        RESERVED1,
+        ROOT,
+        RESERVED2,
+        LABEL,
+        COMPUTER,
+        RESERVED3,
+        FVEKS,
+        RESERVED4,
+        SLOT_TABLE,
+        RESERVED5,
+        MAC,
+        CHECKSUM
     ],
     SIZE
 ));
@@ -76,7 +102,15 @@ const EPOCH_CREATED: Field = field(8, 8);
 const EPOCH_WRAPPED: Field = field(16, 40);
 const EPOCH_RESERVED2: Field = field(56, 8);
 const _: () = assert!(covers(
-    &[EPOCH, EPOCH_STATE, EPOCH_CIPHER, EPOCH_RESERVED1, EPOCH_CREATED, EPOCH_WRAPPED, EPOCH_RESERVED2],
+    &[
+        EPOCH,
+        EPOCH_STATE,
+        EPOCH_CIPHER,
+        EPOCH_RESERVED1,
+        EPOCH_CREATED,
+        EPOCH_WRAPPED,
+        EPOCH_RESERVED2
+    ],
     FVEK_SIZE
 ));
 
@@ -140,7 +174,10 @@ impl HeaderError {
 }
 
 fn bits(set: u64) -> String {
-    let names: Vec<_> = (0..64).filter(|i| set >> i & 1 == 1).map(|i| format!("incompat bit {i}")).collect();
+    let names: Vec<_> = (0..64)
+        .filter(|i| set >> i & 1 == 1)
+        .map(|i| format!("incompat bit {i}"))
+        .collect();
     names.join(", ")
 }
 
@@ -220,7 +257,9 @@ pub struct Header {
 impl Header {
     /// Reads a header. What it says is not yet to be believed.
     pub fn decode(bytes: &[u8]) -> Result<Self, HeaderError> {
-        let bytes: &Image = bytes.try_into().map_err(|_| HeaderError::Length(bytes.len() as u64))?;
+        let bytes: &Image = bytes
+            .try_into()
+            .map_err(|_| HeaderError::Length(bytes.len() as u64))?;
         check_frame(bytes)?;
         let features = Features {
             compat: COMPAT.u64(bytes),
@@ -228,7 +267,9 @@ impl Header {
             incompat: INCOMPAT.u64(bytes),
         };
         if features.incompat & !KNOWN_INCOMPAT != 0 {
-            return Err(HeaderError::Incompatible(features.incompat & !KNOWN_INCOMPAT));
+            return Err(HeaderError::Incompatible(
+                features.incompat & !KNOWN_INCOMPAT,
+            ));
         }
         check_reserved(bytes)?;
         only("profile", PROFILE.u8(bytes), 1)?;
@@ -246,7 +287,9 @@ impl Header {
             tag: decode_tag(TAG.u8(bytes))?,
             name_encoding: decode_encoding(NAME_ENCODING.u8(bytes))?,
             label: LABEL.text(bytes).ok_or(HeaderError::Text("label"))?,
-            computer: COMPUTER.text(bytes).ok_or(HeaderError::Text("computer name"))?,
+            computer: COMPUTER
+                .text(bytes)
+                .ok_or(HeaderError::Text("computer name"))?,
             root: ROOT.array(bytes),
             fveks: decode_fveks(FVEKS.get(bytes), cipher)?,
             slots: decode_slots(SLOT_TABLE.get(bytes))?,
@@ -280,7 +323,10 @@ impl Header {
         COMPUTER.put_text(bytes, &self.computer);
         let entries = FVEKS.get_mut(bytes).chunks_exact_mut(FVEK_SIZE);
         for (entry, fvek) in entries.zip(&self.fveks) {
-            let last = self.fveks.last().is_some_and(|last| last.epoch == fvek.epoch);
+            let last = self
+                .fveks
+                .last()
+                .is_some_and(|last| last.epoch == fvek.epoch);
             EPOCH.put(entry, &[fvek.epoch]);
             EPOCH_STATE.put(entry, &[if last { 1 } else { 2 }]);
             EPOCH_CIPHER.put(entry, &[cipher]);
@@ -325,7 +371,11 @@ fn check_frame(bytes: &Image) -> Result<(), HeaderError> {
     let intact = digest::sha256(&[&bytes[..CHECKSUM.start()]]) == CHECKSUM.array(bytes);
     let (major, minor) = (VERSION_MAJOR.u16(bytes), VERSION_MINOR.u16(bytes));
     if major != MAJOR {
-        return Err(HeaderError::Version { major, minor, intact });
+        return Err(HeaderError::Version {
+            major,
+            minor,
+            intact,
+        });
     }
     if !intact {
         return Err(HeaderError::Checksum);
@@ -345,18 +395,32 @@ fn check_reserved(bytes: &Image) -> Result<(), HeaderError> {
 }
 
 fn only(name: &'static str, value: u8, known: u8) -> Result<(), HeaderError> {
-    if value == known { Ok(()) } else { Err(unknown(name, value)) }
+    if value == known {
+        Ok(())
+    } else {
+        Err(unknown(name, value))
+    }
 }
 
 fn unknown(field: &'static str, value: u8) -> HeaderError {
-    HeaderError::Unknown { field, value: value.into() }
+    HeaderError::Unknown {
+        field,
+        value: value.into(),
+    }
 }
 
 /// The table is packed, its epochs rise, and only the last one is there to write with.
 fn decode_fveks(table: &[u8], cipher: u8) -> Result<Vec<Fvek>, HeaderError> {
     let entries: Vec<&[u8]> = table.chunks_exact(FVEK_SIZE).collect();
-    let used = entries.iter().take_while(|entry| EPOCH.u8(entry) != 0).count();
-    if used == 0 || entries[used..].iter().any(|entry| entry.iter().any(|&b| b != 0)) {
+    let used = entries
+        .iter()
+        .take_while(|entry| EPOCH.u8(entry) != 0)
+        .count();
+    if used == 0
+        || entries[used..]
+            .iter()
+            .any(|entry| entry.iter().any(|&b| b != 0))
+    {
         return Err(HeaderError::KeyTable);
     }
     let mut fveks: Vec<Fvek> = Vec::with_capacity(used);
@@ -367,11 +431,22 @@ fn decode_fveks(table: &[u8], cipher: u8) -> Result<Vec<Fvek>, HeaderError> {
             wrapped: EPOCH_WRAPPED.array(entry),
         };
         only("key cipher", EPOCH_CIPHER.u8(entry), cipher)?;
-        only("key state", EPOCH_STATE.u8(entry), if i + 1 == used { 1 } else { 2 })?;
-        if EPOCH_RESERVED1.not_zero(entry).or(EPOCH_RESERVED2.not_zero(entry)).is_some() {
+        only(
+            "key state",
+            EPOCH_STATE.u8(entry),
+            if i + 1 == used { 1 } else { 2 },
+        )?;
+        if EPOCH_RESERVED1
+            .not_zero(entry)
+            .or(EPOCH_RESERVED2.not_zero(entry))
+            .is_some()
+        {
             return Err(HeaderError::Reserved("key table"));
         }
-        if fveks.last().is_some_and(|before| before.epoch >= fvek.epoch) {
+        if fveks
+            .last()
+            .is_some_and(|before| before.epoch >= fvek.epoch)
+        {
             return Err(HeaderError::KeyTable);
         }
         fveks.push(fvek);

@@ -31,10 +31,6 @@ impl Field {
         self.at
     }
 
-    pub(crate) const fn end(self) -> usize {
-        self.at + self.len
-    }
-
     pub(crate) fn get(self, bytes: &[u8]) -> &[u8] {
         &bytes[self.at..self.at + self.len]
     }
@@ -99,9 +95,9 @@ impl Field {
 
 /// True for text without control characters and without the marks that turn the direction of writing.
 pub(crate) fn is_plain(text: &str) -> bool {
-    !text.chars().any(|c| {
-        c.is_control() || matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
-    })
+    !text
+        .chars()
+        .any(|c| c.is_control() || matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}'))
 }
 
 /// As much of `text` as has at most `size` bytes.

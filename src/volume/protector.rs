@@ -160,7 +160,10 @@ impl Protector {
             Credential::Recovery(password) if from.escrow => Some(vmk.seal_escrow(&id, password)),
             _ => None,
         };
-        let description = from.description.chars().filter(|c| is_plain(&c.to_string()));
+        let description = from
+            .description
+            .chars()
+            .filter(|c| is_plain(&c.to_string()));
         let mut slot = Self {
             kind: from.credential.kind(),
             state: from.state,
@@ -170,7 +173,8 @@ impl Protector {
             exported: 0,
             verified: 0,
             host: from.host,
-            description: super::layout::fit(&description.collect::<String>(), DESCRIPTION).to_owned(),
+            description: super::layout::fit(&description.collect::<String>(), DESCRIPTION)
+                .to_owned(),
             salt: random::bytes(),
             wrapped: [0; 40],
             escrow,
@@ -184,6 +188,11 @@ impl Protector {
         let kek = self.kek(volume, credential).ok()?;
         let key = wrap::unwrap32(&kek, &self.wrapped).ok()?;
         Some(Vmk::new(volume, key))
+    }
+
+    /// Tells slots apart whose key derivation or wrapped key differ.
+    pub(crate) fn fingerprint(&self, volume: &Uuid) -> [u8; 32] {
+        digest::sha256(&[volume, &self.public(), &self.salt, &self.wrapped])
     }
 
     /// The recovery password kept in escrow.
@@ -252,9 +261,10 @@ impl Protector {
         if bytes.iter().all(|&b| b == 0) {
             return Ok(None);
         }
-        let kind = decode_kind(TYPE.u8(bytes)).ok_or_else(|| unknown("key protector type", TYPE.u8(bytes)))?;
-        let state =
-            decode_state(STATE.u8(bytes)).ok_or_else(|| unknown("key protector state", STATE.u8(bytes)))?;
+        let kind = decode_kind(TYPE.u8(bytes))
+            .ok_or_else(|| unknown("key protector type", TYPE.u8(bytes)))?;
+        let state = decode_state(STATE.u8(bytes))
+            .ok_or_else(|| unknown("key protector state", STATE.u8(bytes)))?;
         let flags = FLAGS.u8(bytes);
         if flags & !HAS_ESCROW != 0 {
             return Err(unknown("key protector flags", flags));
@@ -265,7 +275,8 @@ impl Protector {
             }
         }
         let escrow = ESCROW.array(bytes);
-        if (flags & HAS_ESCROW == 0 || kind != ProtectorKind::RecoveryPassword) && escrow != [0; 24] {
+        if (flags & HAS_ESCROW == 0 || kind != ProtectorKind::RecoveryPassword) && escrow != [0; 24]
+        {
             return Err(HeaderError::Reserved("escrow"));
         }
         Ok(Some(Self {

@@ -218,19 +218,36 @@ mod tests {
 
     fn key(text: &str) -> String {
         let password = RecoveryPassword::parse(text).expect(text);
-        password.0.expose().iter().map(|b| format!("{b:02x}")).collect()
+        password
+            .0
+            .expose()
+            .iter()
+            .map(|b| format!("{b:02x}"))
+            .collect()
     }
 
     #[test]
     fn vectors() {
         for (text, hex) in [
             (BITLOCKER, "be531d7f315abf04a0553557c67932d2"),
-            ("404558-436711-420860-678557-638220-018909-039941-695321", "aa8f159b7495f7f0a4e2b7062f0eebf6"),
-            ("000000-000000-000000-000000-000000-000000-000000-000000", "00000000000000000000000000000000"),
-            ("720885-720885-720885-720885-720885-720885-720885-720885", "ffffffffffffffffffffffffffffffff"),
+            (
+                "404558-436711-420860-678557-638220-018909-039941-695321",
+                "aa8f159b7495f7f0a4e2b7062f0eebf6",
+            ),
+            (
+                "000000-000000-000000-000000-000000-000000-000000-000000",
+                "00000000000000000000000000000000",
+            ),
+            (
+                "720885-720885-720885-720885-720885-720885-720885-720885",
+                "ffffffffffffffffffffffffffffffff",
+            ),
         ] {
             assert_eq!(key(text), hex);
-            assert_eq!(RecoveryPassword::parse(text).unwrap().reveal().to_string(), text);
+            assert_eq!(
+                RecoveryPassword::parse(text).unwrap().reveal().to_string(),
+                text
+            );
         }
     }
 
@@ -239,10 +256,16 @@ mod tests {
         let wanted = key(BITLOCKER);
         assert_eq!(key(&BITLOCKER.replace('-', "")), wanted);
         assert_eq!(key(&BITLOCKER.replace('-', " – ")), wanted);
-        assert_eq!(key(&format!("  {}\n", BITLOCKER.replace('-', "\u{2212}"))), wanted);
+        assert_eq!(
+            key(&format!("  {}\n", BITLOCKER.replace('-', "\u{2212}"))),
+            wanted
+        );
         let wide: String = BITLOCKER
             .chars()
-            .map(|c| c.to_digit(10).map_or('\u{ff0d}', |d| char::from_u32(0xff10 + d).unwrap()))
+            .map(|c| {
+                c.to_digit(10)
+                    .map_or('\u{ff0d}', |d| char::from_u32(0xff10 + d).unwrap())
+            })
             .collect();
         assert_eq!(key(&wide), wanted);
     }
@@ -254,9 +277,21 @@ mod tests {
         let zero = "-000000-000000-000000-000000-000000-000000-000000";
         assert_eq!(fault(&format!("720896{zero}")), at(1, Fault::TooLarge));
         assert_eq!(fault(&format!("000012{zero}")), at(1, Fault::Check));
-        assert_eq!(fault(&format!("000000{zero}").replace("-000000-000000-000000-000000-000000-000000-000000", "-000000-000000-000000-000000-000000-000000-000011x")), at(8, Fault::Character));
-        assert_eq!(fault(&BITLOCKER.replace("253979", "253978")), at(3, Fault::Check));
-        assert_eq!(fault(&BITLOCKER.replace("253979", "25397")), at(3, Fault::Length(5)));
+        assert_eq!(
+            fault(&format!("000000{zero}").replace(
+                "-000000-000000-000000-000000-000000-000000-000000",
+                "-000000-000000-000000-000000-000000-000000-000011x"
+            )),
+            at(8, Fault::Character)
+        );
+        assert_eq!(
+            fault(&BITLOCKER.replace("253979", "253978")),
+            at(3, Fault::Check)
+        );
+        assert_eq!(
+            fault(&BITLOCKER.replace("253979", "25397")),
+            at(3, Fault::Length(5))
+        );
         assert_eq!(fault(&BITLOCKER[..27]), ParseError::TooFew(4));
         assert_eq!(fault(&format!("{BITLOCKER}-000000")), ParseError::TooMany);
         assert_eq!(fault(""), ParseError::TooFew(0));
@@ -272,7 +307,10 @@ mod tests {
                 let typed: String = typed.into_iter().collect();
                 assert_eq!(RecoveryPassword::parse(&typed).is_ok(), new == digits[i]);
             }
-            if digits.get(i + 1).is_some_and(|c| *c != '-' && *c != digits[i]) {
+            if digits
+                .get(i + 1)
+                .is_some_and(|c| *c != '-' && *c != digits[i])
+            {
                 let mut typed = digits.clone();
                 typed.swap(i, i + 1);
                 let typed: String = typed.into_iter().collect();

@@ -61,7 +61,12 @@ mod tests {
         assert_eq!(parse(&text(&id).to_uppercase()), Some(id));
         assert!(has_prefix(&id, &short(&id).to_uppercase()));
         assert_eq!(text(&id).as_bytes()[14], b'4');
-        for bad in ["", "0", "+0000000-0000-0000-0000-000000000000", "000000000000-0000-0000-0000-00000000"] {
+        for bad in [
+            "",
+            "0",
+            "+0000000-0000-0000-0000-000000000000",
+            "000000000000-0000-0000-0000-00000000",
+        ] {
             assert_eq!(parse(bad), None, "{bad}");
         }
     }
