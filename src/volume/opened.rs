@@ -2,11 +2,13 @@
 use super::copies::CopyReport;
 use super::error::{Error, Result};
 use super::header::{Header, Kind};
-use super::keys::Keys;
+use super::keys::{Keys, Uuid};
 use super::keystore::Keystore;
 use super::locked::{Locked, Rollback};
 use super::place::{Access, MountLock, Place};
 use super::state::State;
+use super::unlocked::Volume;
+use crate::crypto::secret::Secret;
 use std::path::Path;
 
 /// What a file system needs of an unlocked volume.
@@ -30,12 +32,10 @@ pub struct MountOptions {
 
 /// A volume that is about to be mounted.
 pub struct Mountable {
-    /// The unlocked volume.
+    /// The unlocked volume: for the file system.
     pub opened: Opened,
-    /// Keeps other mounts out for as long as it lives.
-    pub lock: MountLock,
-    /// What the keystore knew of the last session; [`Mountable::begin`] starts the new one.
-    pub state: State,
+    /// The mount lock and what the keystore remembers: for whoever ends the mount.
+    pub session: Session,
     /// Header copies that were put right. To be told to the person.
     pub repaired: Vec<CopyReport>,
     /// What else the person should know: "header copies could not be repaired: ...".
@@ -44,13 +44,23 @@ pub struct Mountable {
 
 impl Mountable {
     /// Unlocks with the keystore, takes the mount lock, repairs the header's copies and remembers what was seen.
-    pub fn open(path: &Path, keystore: &Keystore, options: MountOptions) -> Result<Self> {
+    pub fn open(path: &Path, keystore: Keystore, options: MountOptions) -> Result<Self> {
         let locked = Locked::open(path)?;
         let lock = locked.place().lock(options.access)?;
-        let mut volume = locked.unlock_auto(keystore, options.rollback)?;
+        let volume = locked.unlock_auto(&keystore, options.rollback)?;
+        Self::of(volume, lock, keystore, options.access)
+    }
+
+    /// As [`Mountable::open`], of a volume that was unlocked by hand, and its mount lock.
+    pub fn of(
+        mut volume: Volume,
+        lock: MountLock,
+        keystore: Keystore,
+        access: Access,
+    ) -> Result<Self> {
         let mut warnings = Vec::new();
         let mut repaired = Vec::new();
-        if options.access == Access::ReadWrite {
+        if access == Access::ReadWrite {
             match volume.header().unknown_ro_compat() {
                 0 => {}
                 unknown => return Err(Error::ReadOnlyFeatures(unknown)),
@@ -60,35 +70,63 @@ impl Mountable {
                 Err(e) => warnings.push(format!("header copies could not be repaired: {e}")),
             }
         }
-        let state = volume.remember(keystore).unwrap_or_else(|e| {
+        let state = volume.remember(&keystore).unwrap_or_else(|e| {
             warnings.push(format!("the keystore could not be updated: {e}"));
             State::default()
         });
+        let session = Session {
+            _lock: lock,
+            key: volume.session_key(),
+            uuid: volume.header().uuid,
+            keystore,
+            state,
+        };
         Ok(Self {
             opened: volume.into_opened()?,
-            lock,
-            state,
+            session,
             repaired,
             warnings,
         })
     }
+}
+
+/// One mount of a volume: keeps other mounts out for as long as it lives, and remembers in the keystore whether it ended
+/// cleanly.
+pub struct Session {
+    _lock: MountLock,
+    key: Secret<32>,
+    uuid: Uuid,
+    keystore: Keystore,
+    state: State,
+}
+
+impl Session {
+    /// What the keystore remembers: before [`Session::begin`], of the session before this one.
+    pub fn state(&self) -> &State {
+        &self.state
+    }
 
     /// Marks a read-write session as begun: until [`Session::end`] the volume counts as not cleanly closed.
-    pub fn begin(&mut self, keystore: &Keystore) -> Result<()> {
+    pub fn begin(&mut self) -> Result<()> {
         self.state.session += 1;
         self.state.clean = false;
-        self.save(keystore)
+        self.save()
     }
 
-    /// Marks the session as cleanly ended.
-    pub fn end(&mut self, keystore: &Keystore) -> Result<()> {
+    /// Marks the session as cleanly ended: after `FileSystem::close`.
+    pub fn end(&mut self) -> Result<()> {
         self.state.clean = true;
-        self.save(keystore)
+        self.save()
     }
 
-    fn save(&self, keystore: &Keystore) -> Result<()> {
-        let opened = &self.opened;
-        keystore.save_state(&opened.header.uuid, opened.keys.session(), &self.state)
+    /// Remembers an image's newest generation.
+    pub fn set_generation(&mut self, generation: u64) -> Result<()> {
+        self.state.generation = generation;
+        self.save()
+    }
+
+    fn save(&self) -> Result<()> {
+        self.keystore.save_state(&self.uuid, &self.key, &self.state)
     }
 }
 

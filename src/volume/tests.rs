@@ -368,18 +368,16 @@ fn mounting_repairs_and_keeps_the_session() {
         access: Access::ReadWrite,
         rollback: Rollback::Refuse,
     };
-    let keys = bench.keys();
-    let mut mount = Mountable::open(&bench.volume, &keys, options).unwrap();
+    let open = || Mountable::open(&bench.volume, bench.keys(), options);
+    let mut mount = open().unwrap();
     assert_eq!(mount.repaired.len(), 2);
-    assert!(matches!(
-        Mountable::open(&bench.volume, &keys, options),
-        Err(Error::AlreadyMounted(_))
-    ));
-    mount.begin(&keys).unwrap();
-    mount.end(&keys).unwrap();
+    assert!(matches!(open(), Err(Error::AlreadyMounted(_))));
+    mount.session.begin().unwrap();
+    mount.session.end().unwrap();
     drop(mount);
-    let mount = Mountable::open(&bench.volume, &keys, options).unwrap();
-    assert_eq!((mount.state.session, mount.state.clean), (1, true));
+    let mount = open().unwrap();
+    let state = mount.session.state();
+    assert_eq!((state.session, state.clean), (1, true));
     assert!(mount.repaired.is_empty() && mount.warnings.is_empty());
 }
 
