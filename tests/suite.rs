@@ -1,1 +1,3 @@
 //! One binary, so that the suite stays quick to build.
+
+mod vectors;

@@ -105,7 +105,7 @@ impl Prk {
     }
 }
 
-/// Rounds of PBKDF2 that are accepted: the upper bound is half a minute of work on a slow machine.
+/// Rounds of PBKDF2 that are accepted: far above any sensible cost, and still no hang.
 const PBKDF2_ITERATIONS: RangeInclusive<u32> = 1..=1 << 26;
 /// Passes of Argon2id that are accepted.
 const ARGON2_PASSES: RangeInclusive<u32> = 1..=64;
@@ -178,14 +178,33 @@ impl Stretch {
                 memory_kib,
                 lanes,
             } => {
-                done = Params::new(memory_kib, passes, lanes, Some(key.len()))
-                    .map(|params| Argon2::new(Algorithm::Argon2id, Version::V0x13, params))
-                    .and_then(|argon2| argon2.hash_password_into(credential, salt, key))
-                    .map_err(|_| CostOutOfBounds);
+                let params = Params::new(memory_kib, passes, lanes, Some(key.len()));
+                done = params
+                    .map_err(|_| CostOutOfBounds)
+                    .and_then(|params| argon2id(params, credential, salt, key));
             }
         });
         done.map(|()| stretched)
     }
+}
+
+/// Argon2id in memory of our own, because the crate does not wipe its own: the last blocks are one hash away from the key.
+fn argon2id(
+    params: Params,
+    credential: &[u8],
+    salt: &[u8; 32],
+    key: &mut [u8; 32],
+) -> Result<(), CostOutOfBounds> {
+    let blocks = params.block_count();
+    let mut memory = Vec::new();
+    memory
+        .try_reserve_exact(blocks)
+        .map_err(|_| CostOutOfBounds)?;
+    memory.resize(blocks, argon2::Block::default());
+    let done = Argon2::new(Algorithm::Argon2id, Version::V0x13, params)
+        .hash_password_into_with_memory(credential, salt, key, &mut memory[..]);
+    memory.iter_mut().for_each(Zeroize::zeroize);
+    done.map_err(|_| CostOutOfBounds)
 }
 
 #[cfg(test)]

@@ -10,7 +10,9 @@
 //! | [`wrap`] | AES-256 Key Wrap (RFC 3394) |
 //! | [`digest`] | SHA-256 (FIPS 180-4) and HMAC-SHA-256 (FIPS 198-1) |
 //! | [`random`] | getrandom(2) |
+//! | [`mod@bench`] | the speed of all these on this machine |
 
+pub mod bench;
 pub mod digest;
 pub mod kdf;
 pub mod random;

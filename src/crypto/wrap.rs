@@ -28,7 +28,7 @@ pub fn unwrap16(kek: &Secret<32>, wrapped: &[u8; 24]) -> Result<Secret<16>, Unwr
 }
 
 fn wrap<const N: usize, const W: usize>(kek: &Secret<32>, key: &Secret<N>) -> [u8; W] {
-    const { assert!(N >= 16 && N % 8 == 0 && W == N + 8) };
+    const { assert!(N >= 16 && N.is_multiple_of(8) && W == N + 8) };
     let mut wrapped = [0; W];
     cipher(kek)
         .wrap_key(key.expose(), &mut wrapped)

@@ -2,6 +2,7 @@
 //!
 //! Works in batches small enough for the L1 cache: all tweaks of a batch first (a chain of shifts that no cipher latency
 //! interrupts), then exclusive or, cipher and exclusive or, each over the whole batch.
+use super::Kernel;
 use aes::cipher::{
     Block, BlockCipherDecrypt, BlockCipherEncrypt, BlockSizeUser, KeyInit, consts::U16,
 };
@@ -30,14 +31,6 @@ where
         }
     }
 
-    pub(super) fn encrypt(&self, unit: u64, src: &[u8], dst: &mut [u8]) {
-        self.run(unit, src, dst, |blocks| self.data.encrypt_blocks(blocks));
-    }
-
-    pub(super) fn decrypt(&self, unit: u64, src: &[u8], dst: &mut [u8]) {
-        self.run(unit, src, dst, |blocks| self.data.decrypt_blocks(blocks));
-    }
-
     /// `src` and `dst` have the same length, a multiple of 16.
     fn run(&self, unit: u64, src: &[u8], dst: &mut [u8], cipher: impl Fn(&mut [Block<D>])) {
         let mut first = Block::<T>::from(u128::from(unit).to_le_bytes());
@@ -60,6 +53,29 @@ where
             }
         }
         tweaks.zeroize();
+    }
+}
+
+impl<D, T> Kernel for Portable<D, T>
+where
+    D: KeyInit
+        + BlockSizeUser<BlockSize = U16>
+        + BlockCipherEncrypt
+        + BlockCipherDecrypt
+        + Send
+        + Sync,
+    T: KeyInit + BlockSizeUser<BlockSize = U16> + BlockCipherEncrypt + Send + Sync,
+{
+    fn name(&self) -> &'static str {
+        "portable"
+    }
+
+    fn encrypt(&self, unit: u64, src: &[u8], dst: &mut [u8]) {
+        self.run(unit, src, dst, |blocks| self.data.encrypt_blocks(blocks));
+    }
+
+    fn decrypt(&self, unit: u64, src: &[u8], dst: &mut [u8]) {
+        self.run(unit, src, dst, |blocks| self.data.decrypt_blocks(blocks));
     }
 }
 
