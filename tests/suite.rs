@@ -1,3 +1,12 @@
 //! One binary, so that the suite stays quick to build.
+//!
+//! | module | what it proves |
+//! | --- | --- |
+//! | [`vectors`] | the standards' vectors, and our own from an independent implementation |
+//! | [`directory`] | the directory layer through its trait, and the format's rules |
+//! | [`model`] | random operations give what a plain in-memory tree gives, for every kind of volume |
+#![allow(unreachable_pub)] // nothing is exported from a test binary
 
+mod directory;
+mod model;
 mod vectors;

@@ -1,0 +1,159 @@
+//! Opening: what the backing file says of itself, and what is believed.
+//!
+//! After a clean end the length recorded in unit 0 must be the one that the backing length claims: anything else was cut or
+//! grown outside of cryptfs. After a crash the last unit's `valid` decides (rule 4), pages of zeros at the end were never
+//! written (rule 5), and the smaller of two sizes is right: an append moves the data first, a cut moves the length first.
+use super::*;
+
+impl State {
+    /// Reads header and size. Returns true where the backing length claimed another size.
+    pub(super) fn load(&mut self, store: &Store) -> Result<bool> {
+        self.length = backing::stat(backing::Object::Open(self.fd.as_fd()))?.stx_size;
+        let claimed = layout::claimed_size(self.length);
+        if self.length == 0 {
+            return Ok(false);
+        }
+        let mut page = [0; UNIT];
+        backing::read(self.fd.as_fd(), &mut page, 0)?;
+        let Some(head) = Head::parse(&page)? else {
+            return self.load_unwritten(store);
+        };
+        let keys = store
+            .keys
+            .file(head.epoch, &head.id.0)
+            .ok_or(Damage::Epoch)?;
+        let mut payload = Box::new([0; PAYLOAD]);
+        let valid = unit::open(&keys, head.id, head.epoch, 0, &page, &mut payload[..])?;
+        let header = Header::parse(&payload[..])?;
+        payload[valid..].fill(0);
+        self.content = Some(Content {
+            id: head.id,
+            epoch: head.epoch,
+            keys,
+            header,
+        });
+        *self.edge.get_mut() = Edge {
+            unit: 0,
+            valid,
+            payload,
+        };
+        self.size = claimed;
+        if !store.lenient(header.session) {
+            let proven = header.length == claimed
+                && (layout::units(claimed) > 1
+                    || valid.saturating_sub(layout::HEADER) as u64 == claimed);
+            return if proven {
+                Ok(false)
+            } else {
+                Err(Damage::Length.into())
+            };
+        }
+        self.size = self.proven_size()?;
+        let mismatch = self.size != claimed;
+        if mismatch && !store.read_only {
+            self.repair(store)?;
+        }
+        Ok(mismatch)
+    }
+
+    /// Unit 0 is a page of zeros: right after a crash, and only if nothing else was written either, the file is empty.
+    fn load_unwritten(&mut self, store: &Store) -> Result<bool> {
+        if !store.session.after_crash || self.last_written()?.is_some() {
+            return Err(Damage::Missing.into());
+        }
+        if !store.read_only {
+            self.with_writable(|state| {
+                store.backing.truncate(state.fd.as_fd(), 0)?;
+                state.length = 0;
+                Ok(())
+            })?;
+        }
+        Ok(layout::claimed_size(self.length) != 0)
+    }
+
+    /// The last unit that is not a page of zeros, with its page.
+    fn last_written(&self) -> Result<Option<(u64, [u8; UNIT])>> {
+        let end = self.length / UNIT as u64;
+        for range in
+            std::iter::once(end.saturating_sub(1)..end).chain(self.extents()?.into_iter().rev())
+        {
+            for index in range.rev() {
+                let mut page = [0; UNIT];
+                backing::read(self.fd.as_fd(), &mut page, index * UNIT as u64)?;
+                if page.iter().any(|b| *b != 0) {
+                    return Ok(Some((index, page)));
+                }
+            }
+        }
+        Ok(None)
+    }
+
+    /// The whole units that the backing store holds: a file may be a hole for terabytes.
+    fn extents(&self) -> Result<Vec<std::ops::Range<u64>>> {
+        use rustix::fs::{SeekFrom, seek};
+        let unit = UNIT as u64;
+        let end = self.length / unit;
+        let mut extents = Vec::new();
+        let mut at = 0;
+        loop {
+            let data = match seek(&self.fd, SeekFrom::Data(at)) {
+                Err(rustix::io::Errno::NXIO) => return Ok(extents),
+                data => data?,
+            };
+            at = seek(&self.fd, SeekFrom::Hole(data))?;
+            extents.push(data / unit..at.div_ceil(unit).min(end));
+        }
+    }
+
+    /// The size that the last written unit proves, where that is smaller than what the backing length claims. A last unit that
+    /// does not authenticate proves nothing: reading it will be an error, at that place.
+    fn proven_size(&self) -> Result<u64> {
+        let claimed = layout::claimed_size(self.length);
+        let Some((index, page)) = self.last_written()? else {
+            return Ok(claimed);
+        };
+        let mut payload = zeroize::Zeroizing::new([0; PAYLOAD]);
+        let content = self.content()?;
+        let valid = match unit::open(
+            &content.keys,
+            content.id,
+            content.epoch,
+            index,
+            &page,
+            &mut payload[..],
+        ) {
+            Ok(valid) => valid,
+            Err(_) => return Ok(claimed),
+        };
+        let proven = (index * PAYLOAD as u64 + valid as u64).saturating_sub(layout::HEADER as u64);
+        Ok(proven.min(claimed))
+    }
+
+    /// Makes backing length and last unit agree with the size that was proven.
+    fn repair(&mut self, store: &Store) -> Result<()> {
+        self.with_writable(|state| {
+            let size = state.size;
+            state.size = layout::claimed_size(state.length).max(size);
+            state.shrink(store, size)?;
+            state.settle_slack(store)?;
+            if state.header_stale() {
+                state.rewrite_header(store, |_| {})?;
+            }
+            Ok(())
+        })
+    }
+
+    /// Runs `change` with a descriptor for writing, whatever the file was opened for.
+    fn with_writable(&mut self, change: impl FnOnce(&mut Self) -> Result<()>) -> Result<()> {
+        if self.writable {
+            return change(self);
+        }
+        let path = format!("/proc/self/fd/{}", rustix::fd::AsRawFd::as_raw_fd(&self.fd));
+        let flags = rustix::fs::OFlags::RDWR | rustix::fs::OFlags::CLOEXEC;
+        let writable = rustix::fs::open(path, flags, rustix::fs::Mode::empty())?;
+        let reading = std::mem::replace(&mut self.fd, writable);
+        let result = change(self);
+        self.fd = reading;
+        result
+    }
+}

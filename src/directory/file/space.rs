@@ -1,0 +1,206 @@
+//! Length and holes: truncate, punch, zero, reserve, and where data lies.
+use super::*;
+use crate::fs::{Allocate, Whence};
+
+impl File {
+    /// Sets the size; what is added reads as zeros.
+    pub fn truncate(&self, size: u64) -> Result<()> {
+        if size > layout::MAX_SIZE {
+            return Err(Error::FileTooLarge);
+        }
+        let mut state = self.state.write();
+        if size < state.size || (size == 0 && state.length > 0) {
+            state.shrink(&self.store, size)?;
+        } else if size > state.size {
+            state.grow(&self.store, size)?;
+        }
+        state.settle_slack(&self.store)
+    }
+
+    /// fallocate(2).
+    pub fn allocate(&self, how: Allocate, offset: u64, length: u64) -> Result<()> {
+        let end = offset
+            .checked_add(length)
+            .filter(|end| *end <= layout::MAX_SIZE)
+            .ok_or(Error::FileTooLarge)?;
+        let mut state = self.state.write();
+        let keep_size = match how {
+            Allocate::Reserve { keep_size } | Allocate::Zero { keep_size } => keep_size,
+            Allocate::Punch => true,
+        };
+        if !matches!(how, Allocate::Reserve { .. }) {
+            let end = end.min(state.size);
+            if offset < end {
+                state.clear(&self.store, offset, end)?;
+            }
+        }
+        if !keep_size && end > state.size {
+            state.grow(&self.store, end)?;
+            state.settle_slack(&self.store)?;
+        }
+        if matches!(how, Allocate::Reserve { .. }) && length > 0 {
+            let (first, last) = (layout::locate(offset).0, layout::locate(end - 1).0);
+            self.store.backing.reserve(
+                state.fd.as_fd(),
+                first * UNIT as u64,
+                (last - first + 1) * UNIT as u64,
+            )?;
+        }
+        Ok(())
+    }
+
+    /// The next data or hole at or after `offset`.
+    pub fn seek(&self, offset: u64, whence: Whence) -> Result<u64> {
+        let state = self.state.read();
+        if offset >= state.size {
+            return Err(Error::NoSuchAddress);
+        }
+        match whence {
+            Whence::Data => state.next_data(offset),
+            Whence::Hole => state.next_hole(offset),
+        }
+    }
+}
+
+impl State {
+    /// Cuts to `size`. The backing file is cut at the unit's end first, so that no head of an old unit stays in the slack;
+    /// then it claims the new size; then the unit itself is shortened.
+    pub(super) fn shrink(&mut self, store: &Store, size: u64) -> Result<()> {
+        if size == 0 {
+            store.backing.truncate(self.fd.as_fd(), 0)?;
+            (self.size, self.length, self.content) = (0, 0, None);
+            self.edge.get_mut().unit = NO_UNIT;
+            return Ok(());
+        }
+        let (last, valid) = (layout::units(size) - 1, layout::last_valid(size));
+        let mut payload = zeroize::Zeroizing::new([0; PAYLOAD]);
+        let old = self.load_unit(last, &mut payload)?;
+        self.edge.get_mut().unit = NO_UNIT;
+        for length in [(last + 1) * UNIT as u64, layout::backing_length(size)] {
+            store.backing.truncate(self.fd.as_fd(), length)?;
+            self.length = length;
+        }
+        self.size = size;
+        if old == valid && valid == PAYLOAD {
+            return Ok(());
+        }
+        self.store_unit(store, last, valid, &mut payload)
+    }
+
+    /// Grows to `size`. The last unit is always written whole.
+    pub(super) fn grow(&mut self, store: &Store, size: u64) -> Result<()> {
+        self.begin(store)?;
+        let last = layout::units(size) - 1;
+        if last > layout::units(self.size) || (self.size == 0 && last > 0) {
+            self.make_sparse(store)?;
+        }
+        let mut payload = zeroize::Zeroizing::new([0; PAYLOAD]);
+        if last < layout::units(self.size) {
+            self.load_unit(last, &mut payload)?;
+        }
+        self.size = size;
+        self.store_unit(store, last, layout::last_valid(size), &mut payload)
+    }
+
+    /// Makes a range inside the file read as zeros; whole units become holes.
+    fn clear(&mut self, store: &Store, offset: u64, end: u64) -> Result<()> {
+        let ((first, from), (last, to)) = (layout::locate(offset), layout::locate(end - 1));
+        let final_unit = layout::units(self.size) - 1;
+        // Unit 0 keeps its header and the last unit its end: both are cleared in place.
+        let hole = (if from == 0 && first > 0 {
+            first
+        } else {
+            first + 1
+        })..(if to + 1 == PAYLOAD && last < final_unit {
+            last + 1
+        } else {
+            last
+        });
+        if !hole.is_empty() {
+            self.make_sparse(store)?;
+        }
+        if !hole.contains(&first) {
+            self.clear_in_unit(
+                store,
+                first,
+                from,
+                if first == last { to + 1 } else { PAYLOAD },
+            )?;
+        }
+        if last != first && !hole.contains(&last) {
+            self.clear_in_unit(store, last, 0, to + 1)?;
+        }
+        if !hole.is_empty() {
+            self.edge.get_mut().unit = NO_UNIT;
+            store.backing.punch(
+                self.fd.as_fd(),
+                hole.start * UNIT as u64,
+                (hole.end - hole.start) * UNIT as u64,
+            )?;
+        }
+        Ok(())
+    }
+
+    fn clear_in_unit(&mut self, store: &Store, index: u64, from: usize, to: usize) -> Result<()> {
+        let mut payload = zeroize::Zeroizing::new([0; PAYLOAD]);
+        let old = self.load_unit(index, &mut payload)?;
+        payload[from..to].fill(0);
+        let is_last = index + 1 == layout::units(self.size);
+        // A unit that ends in zeros may end earlier, unless it is the one that says where the file ends.
+        let valid = if !is_last && to >= old {
+            old.min(from)
+        } else {
+            old
+        };
+        let floor = if index == 0 { layout::HEADER } else { 1 };
+        if old > 0 {
+            self.store_unit(store, index, valid.max(floor), &mut payload)
+        } else {
+            Ok(())
+        }
+    }
+
+    /// The end of the data in unit 0, where a file may have no more than its header.
+    fn first_unit_end(&self) -> Result<u64> {
+        let mut payload = zeroize::Zeroizing::new([0; PAYLOAD]);
+        let valid = self.load_unit(0, &mut payload)?;
+        Ok(valid.saturating_sub(layout::HEADER) as u64)
+    }
+
+    fn next_data(&self, offset: u64) -> Result<u64> {
+        if !self.is_hole() {
+            return Ok(offset);
+        }
+        let mut unit = layout::locate(offset).0;
+        if unit == 0 {
+            if offset < self.first_unit_end()? {
+                return Ok(offset);
+            }
+            unit = 1;
+        }
+        let at = rustix::fs::seek(&self.fd, rustix::fs::SeekFrom::Data(unit * UNIT as u64))
+            .map_err(Error::from)?;
+        let found = layout::start(at / UNIT as u64).max(offset);
+        if found < self.size {
+            Ok(found)
+        } else {
+            Err(Error::NoSuchAddress)
+        }
+    }
+
+    fn next_hole(&self, offset: u64) -> Result<u64> {
+        if !self.is_hole() {
+            return Ok(self.size);
+        }
+        let unit = layout::locate(offset).0;
+        let first_end = self.first_unit_end()?;
+        if unit == 0 && layout::units(self.size) > 1 && first_end < layout::start(1) {
+            return Ok(first_end.max(offset));
+        }
+        let at = rustix::fs::seek(&self.fd, rustix::fs::SeekFrom::Hole(unit * UNIT as u64))
+            .map_err(Error::from)?;
+        Ok(layout::start(at.div_ceil(UNIT as u64))
+            .max(offset)
+            .min(self.size))
+    }
+}

@@ -1,0 +1,62 @@
+//! Changing attributes.
+use super::*;
+
+impl Directory {
+    pub(super) fn set_attributes(&self, node: &Arc<Node>, set: &SetAttr) -> Result<Attr> {
+        if let Some(mode) = set.mode {
+            self.with_object(node, |object| Ok(self.backing().set_mode(object, mode)?))?;
+        }
+        if set.uid.is_some() || set.gid.is_some() {
+            self.with_object(node, |object| {
+                Ok(self.backing().set_owner(object, set.uid, set.gid)?)
+            })?;
+        }
+        if let Some(size) = set.size {
+            self.set_size(node, size)?;
+        }
+        if set.kill_privileges {
+            self.kill_privileges(node)?;
+        }
+        if set.atime.is_some() || set.mtime.is_some() {
+            let file = node.open.lock().file.clone();
+            if let Some(file) = file {
+                file.settle_length()?; // or it would change mtime later
+            }
+            self.with_object(node, |object| {
+                Ok(self.backing().set_times(object, set.atime, set.mtime)?)
+            })?;
+        }
+        self.attributes(node)
+    }
+
+    /// Clears set-user-ID, and set-group-ID where the group may execute, as a write does.
+    pub(super) fn kill_privileges(&self, node: &Arc<Node>) -> Result<()> {
+        self.with_object(node, |object| {
+            let mode = u32::from(backing::stat(object)?.stx_mode) & 0o7777;
+            let mut cleared = mode & !0o4000;
+            if mode & 0o010 != 0 {
+                cleared &= !0o2000;
+            }
+            if cleared != mode {
+                self.backing().set_mode(object, cleared)?;
+            }
+            Ok(())
+        })
+    }
+
+    pub(super) fn sizes(&self) -> Result<Statfs> {
+        let root = self
+            .backing()
+            .read_dir(self.handle(&self.nodes.get(ROOT)?)?.as_fd())?;
+        let sizes = rustix::fs::fstatvfs(&root)?;
+        Ok(Statfs {
+            bsize: u32::try_from(sizes.f_frsize).unwrap_or(4096),
+            blocks: sizes.f_blocks,
+            bfree: sizes.f_bfree,
+            bavail: sizes.f_bavail,
+            files: sizes.f_files,
+            ffree: sizes.f_ffree,
+            namelen: super::super::name::MAX_NAME as u32,
+        })
+    }
+}

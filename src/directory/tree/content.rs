@@ -1,0 +1,185 @@
+//! Open files.
+use super::super::file::{File, hint};
+use super::node::Open;
+use super::*;
+use rustix::io::Errno;
+
+impl Directory {
+    /// The open content of a node.
+    pub(super) fn content(&self, node: NodeId) -> Result<Arc<File>> {
+        self.nodes
+            .get(node)?
+            .open
+            .lock()
+            .file
+            .clone()
+            .ok_or(Error::BadHandle)
+    }
+
+    pub(super) fn open_content(&self, node: &Arc<Node>, flags: OpenFlags) -> Result<Handle> {
+        match node.kind {
+            Kind::File => {}
+            Kind::Directory => return Err(Error::IsDirectory),
+            _ => return Err(Error::Invalid),
+        }
+        if flags.write || flags.truncate {
+            self.writable()?;
+        }
+        {
+            let mut open = node.open.lock();
+            match open.file.clone() {
+                Some(file) => self.open_again(node, &file, flags)?,
+                None => self.open_first(node, &mut open, flags)?,
+            }
+            open.count += 1;
+        }
+        if flags.truncate && flags.kill_privileges {
+            self.kill_privileges(node)?;
+        }
+        Ok(0)
+    }
+
+    fn open_first(&self, node: &Arc<Node>, open: &mut Open, flags: OpenFlags) -> Result<()> {
+        let write = flags.write || flags.truncate;
+        let (fd, parent, hint) = self.descriptor(node, write)?;
+        if flags.truncate {
+            // What is cut away need not be readable.
+            self.backing().truncate(fd.as_fd(), 0)?;
+            open.file = Some(Arc::new(File::empty(self.store.clone(), fd, parent, hint)));
+            return Ok(());
+        }
+        let (file, mismatch) = File::open(self.store.clone(), fd, write, parent)?;
+        if mismatch && !self.store.read_only {
+            // The caller was told a wrong size at lookup and, under the writeback cache, keeps it: a new node has the right one.
+            self.nodes.detach(node);
+            return Err(Error::Stale);
+        }
+        if write {
+            file.make_writable(|| Err(Error::BadHandle), hint)?;
+        }
+        open.file = Some(Arc::new(file));
+        Ok(())
+    }
+
+    fn open_again(&self, node: &Arc<Node>, file: &Arc<File>, flags: OpenFlags) -> Result<()> {
+        if flags.write || flags.truncate {
+            let (_, hint) = self.hint(node);
+            file.make_writable(|| self.descriptor(node, true).map(|(fd, _, _)| fd), hint)?;
+        }
+        if flags.truncate {
+            file.truncate(0)
+        } else {
+            Ok(())
+        }
+    }
+
+    /// A descriptor of a node's backing file, the id of the directory it is in, and its salvage hint.
+    fn descriptor(&self, node: &Arc<Node>, write: bool) -> Result<(OwnedFd, [u8; 12], Vec<u8>)> {
+        let place = node.place().ok_or(Error::Stale)?;
+        let handle = self.handle(&place.parent)?;
+        let fd = self
+            .backing()
+            .open_file(handle.as_fd(), &place.name, write)?;
+        if backing::stat(Object::Open(fd.as_fd()))?.stx_ino != node.ino {
+            return Err(Error::Stale);
+        }
+        let (parent, hint) = if write {
+            self.hint(node)
+        } else {
+            Default::default()
+        };
+        Ok((fd, parent, hint))
+    }
+
+    fn hint(&self, node: &Arc<Node>) -> ([u8; 12], Vec<u8>) {
+        let known = || {
+            let place = node.place()?;
+            let id = place.parent.dir().ok()?.id;
+            let handle = self.handle(&place.parent).ok()?;
+            let name = self
+                .open_name(handle.as_fd(), id, place.name.as_bytes())
+                .ok()?;
+            Some((id.0, hint(id.0, &name)))
+        };
+        known().unwrap_or_default()
+    }
+
+    pub(super) fn write_content(
+        &self,
+        node: &Arc<Node>,
+        offset: u64,
+        data: &[u8],
+        kill_privileges: bool,
+    ) -> Result<()> {
+        let file = node.open.lock().file.clone().ok_or(Error::BadHandle)?;
+        if kill_privileges {
+            self.kill_privileges(node)?;
+        }
+        file.write(offset, data)
+    }
+
+    pub(super) fn close_content(&self, node: &Arc<Node>) -> Result<()> {
+        let settled = {
+            // Held until the file is settled: who opens it meanwhile would read a stale header.
+            let mut open = node.open.lock();
+            open.count = open.count.saturating_sub(1);
+            let settled = open.file.as_ref().map_or(Ok(()), |file| file.settle());
+            if open.count == 0 {
+                open.file = None;
+            }
+            settled
+        };
+        self.nodes.released(node);
+        settled
+    }
+
+    pub(super) fn set_size(&self, node: &Arc<Node>, size: u64) -> Result<()> {
+        match node.kind {
+            Kind::File => {}
+            Kind::Directory => return Err(Error::IsDirectory),
+            _ => return Err(Error::Invalid),
+        }
+        self.open_content(
+            node,
+            OpenFlags {
+                write: true,
+                truncate: size == 0,
+                ..OpenFlags::default()
+            },
+        )?;
+        let set = if size == 0 {
+            Ok(())
+        } else {
+            self.content(node.id).and_then(|file| file.truncate(size))
+        };
+        set.and(self.close_content(node))
+    }
+
+    pub(super) fn copy_content(
+        &self,
+        from: (NodeId, u64),
+        to: (NodeId, u64),
+        length: u64,
+    ) -> Result<u64> {
+        self.writable()?;
+        let (source, target) = (self.content(from.0)?, self.content(to.0)?);
+        let mut buffer = zeroize::Zeroizing::new(vec![0; length.min(1 << 20) as usize]);
+        let mut done = 0;
+        while done < length {
+            let want = (length - done).min(buffer.len() as u64) as usize; // at most buffer.len()
+            let got = match source.read(from.1 + done, &mut buffer[..want]) {
+                Ok(0) => break,
+                Err(_) if done > 0 => break,
+                got => got?,
+            };
+            match target.write(to.1 + done, &buffer[..got]) {
+                Err(error) if done == 0 || error.errno() != Errno::NOSPC.raw_os_error() => {
+                    return Err(error);
+                }
+                Err(_) => break,
+                Ok(()) => done += got as u64,
+            }
+        }
+        Ok(done)
+    }
+}

@@ -1,0 +1,213 @@
+//! Finding: a name in a directory, a node's attributes.
+use super::super::file::File;
+use super::super::layout;
+use super::super::name::{DirId, Shape};
+use super::node::Children;
+use super::*;
+use rustix::fd::BorrowedFd;
+use rustix::fs::Statx;
+use rustix::io::Errno;
+use std::ffi::CStr;
+
+impl Directory {
+    pub(super) fn look_up(&self, parent: &Arc<Node>, name: &[u8]) -> Result<Entry> {
+        let dir = parent.dir()?;
+        let handle = self.handle(parent)?;
+        let children = dir.children.read();
+        if let Some(id) = children.get(name) {
+            let sealed = self.names.directory(dir.id, name, id);
+            return self.entry(parent, handle.as_fd(), &sealed.entry, Some(id));
+        }
+        let sealed = self.names.file(dir.id, name);
+        match self.entry(parent, handle.as_fd(), &sealed.entry, None) {
+            Err(error) if error.errno() == Errno::NOENT.raw_os_error() => {}
+            found => return found,
+        }
+        if children.subdirs.is_some() {
+            return Err(Error::NotFound);
+        }
+        drop(children);
+        self.scan(parent, &mut dir.children.write())?;
+        let id = dir.children.read().get(name).ok_or(Error::NotFound)?;
+        let sealed = self.names.directory(dir.id, name, id);
+        self.entry(parent, handle.as_fd(), &sealed.entry, Some(id))
+    }
+
+    /// Learns the subdirectories of a directory, once.
+    pub(super) fn scan(&self, parent: &Arc<Node>, children: &mut Children) -> Result<()> {
+        if children.subdirs.is_some() {
+            return Ok(());
+        }
+        let dir = parent.dir()?;
+        let handle = self.handle(parent)?;
+        let mut found = HashMap::new();
+        list::for_each(self.backing(), handle.as_fd(), |entry| {
+            if let Shape::Directory(id) = self.names.shape(entry)
+                && let Ok(name) = self.open_name(handle.as_fd(), dir.id, entry)
+            {
+                found.insert(name, id);
+            }
+        })?;
+        children.subdirs = Some(found);
+        Ok(())
+    }
+
+    /// The plaintext name of a backing entry.
+    pub(super) fn open_name(
+        &self,
+        handle: BorrowedFd<'_>,
+        parent: DirId,
+        entry: &[u8],
+    ) -> Result<Vec<u8>> {
+        let side = self
+            .names
+            .side(entry)
+            .map(|side| self.read_side(handle, &side))
+            .transpose()?;
+        Ok(self.names.open(parent, entry, side.as_deref())?)
+    }
+
+    pub(super) fn read_side(&self, handle: BorrowedFd<'_>, side: &CStr) -> Result<Vec<u8>> {
+        let file = self.backing().open_file(handle, side, false)?;
+        let mut content = vec![0; 512]; // a sealed name has at most 272 bytes
+        let length = backing::read(file.as_fd(), &mut content, 0)?;
+        content.truncate(length);
+        Ok(content)
+    }
+
+    /// The entry of a backing name, with one reference.
+    pub(super) fn entry(
+        &self,
+        parent: &Arc<Node>,
+        handle: BorrowedFd<'_>,
+        name: &CStr,
+        dir: Option<DirId>,
+    ) -> Result<Entry> {
+        let stat = backing::stat(Object::At(handle, name))?;
+        self.entry_of(parent, handle, name, dir, &stat)
+    }
+
+    /// The same, where the attributes are known.
+    pub(super) fn entry_of(
+        &self,
+        parent: &Arc<Node>,
+        handle: BorrowedFd<'_>,
+        name: &CStr,
+        dir: Option<DirId>,
+        stat: &Statx,
+    ) -> Result<Entry> {
+        let kind = Kind::from_mode(u32::from(stat.stx_mode)).ok_or(Error::NotSupported)?;
+        if (kind == Kind::Directory) != dir.is_some() {
+            return Err(Damage::Malformed.into());
+        }
+        let (node, new) = self.nodes.refer(stat.stx_ino, kind, dir);
+        node.add_place(parent, name);
+        let checked = if new && kind == Kind::File && self.store.session.after_crash {
+            self.check_after_crash(handle, name, stat)?
+        } else {
+            None
+        };
+        let mut attr = self.attr(&node, &checked.as_ref().map_or(*stat, |(stat, _)| *stat));
+        if let Some((_, size)) = checked {
+            attr.size = size;
+        }
+        Ok(Entry {
+            node: node.id,
+            attr,
+        })
+    }
+
+    /// After a crash the backing length may claim what was never written: the first lookup finds out, before the caller
+    /// believes it. A file that cannot be opened keeps its claim: reading it will say what is wrong.
+    fn check_after_crash(
+        &self,
+        handle: BorrowedFd<'_>,
+        name: &CStr,
+        stat: &Statx,
+    ) -> Result<Option<(Statx, u64)>> {
+        if stat.stx_size == 0 {
+            return Ok(None);
+        }
+        let Ok(fd) = self.backing().open_file(handle, name, false) else {
+            return Ok(None);
+        };
+        match File::open(self.store.clone(), fd, false, [0; 12]) {
+            Ok((file, true)) => Ok(Some((
+                backing::stat(Object::At(handle, name))?,
+                file.size(),
+            ))),
+            Ok((_, false)) | Err(_) => Ok(None),
+        }
+    }
+
+    pub(super) fn attributes(&self, node: &Arc<Node>) -> Result<Attr> {
+        match self.with_object(node, |object| Ok(backing::stat(object)?)) {
+            Ok(stat) if stat.stx_ino == node.ino => Ok(self.attr(node, &stat)),
+            Ok(_) => Err(Error::Stale),
+            Err(error) => node.gone.lock().ok_or(error),
+        }
+    }
+
+    /// Attributes towards the caller.
+    pub(super) fn attr(&self, node: &Node, stat: &Statx) -> Attr {
+        let time = |t: rustix::fs::StatxTimestamp| Time {
+            sec: t.tv_sec,
+            nsec: t.tv_nsec,
+        };
+        let size = match node.kind {
+            Kind::File => node
+                .open
+                .lock()
+                .file
+                .as_ref()
+                .map_or_else(|| layout::claimed_size(stat.stx_size), |file| file.size()),
+            Kind::Symlink => self.link_size(node, stat.stx_size),
+            Kind::Directory | Kind::Fifo | Kind::Socket | Kind::CharDevice | Kind::BlockDevice => {
+                stat.stx_size
+            }
+        };
+        // `.cryptfs` is not the caller's: the root does not count it (file systems without a count say 1).
+        let own = u32::from(node.id == ROOT && stat.stx_nlink > 2);
+        Attr {
+            ino: stat.stx_ino,
+            kind: node.kind,
+            mode: u32::from(stat.stx_mode) & 0o7777,
+            nlink: stat.stx_nlink - own,
+            uid: stat.stx_uid,
+            gid: stat.stx_gid,
+            rdev: rustix::fs::makedev(stat.stx_rdev_major, stat.stx_rdev_minor),
+            size,
+            blocks: stat.stx_blocks,
+            blksize: 4096,
+            atime: time(stat.stx_atime),
+            mtime: time(stat.stx_mtime),
+            ctime: time(stat.stx_ctime),
+            btime: (stat.stx_mask & rustix::fs::StatxFlags::BTIME.bits() != 0)
+                .then(|| time(stat.stx_btime)),
+        }
+    }
+}
+
+impl Children {
+    /// The id of a subdirectory, as far as is known.
+    pub fn get(&self, name: &[u8]) -> Option<DirId> {
+        self.subdirs
+            .as_ref()
+            .and_then(|dirs| dirs.get(name))
+            .copied()
+    }
+
+    /// A subdirectory came.
+    pub fn insert(&mut self, name: &[u8], id: DirId) {
+        if let Some(dirs) = &mut self.subdirs {
+            dirs.insert(name.to_vec(), id);
+        }
+    }
+
+    /// A subdirectory went.
+    pub fn remove(&mut self, name: &[u8]) {
+        if let Some(dirs) = &mut self.subdirs {
+            dirs.remove(name);
+        }
+    }
+}

@@ -1,0 +1,253 @@
+//! Making: files, directories, special files, links.
+//!
+//! A new object gets the caller's umask from the kernel (or its parent's default ACL, which overrides it) and then, where
+//! this process runs for several users, the caller as its owner.
+use super::super::file::{File, hint};
+use super::super::name::{DirId, Sealed, Side};
+use super::node::Children;
+use super::*;
+use crate::sys::umask;
+use rustix::fd::BorrowedFd;
+use rustix::io::Errno;
+
+impl Directory {
+    pub(super) fn create_file(
+        &self,
+        parent: &Arc<Node>,
+        name: &[u8],
+        mode: u32,
+        caller: &Caller,
+    ) -> Result<(Entry, Handle)> {
+        let dir = parent.dir()?;
+        let handle = self.handle(parent)?;
+        let mut children = dir.children.write();
+        let sealed = self.vacant(parent, handle.as_fd(), &mut children, name)?;
+        umask::set(caller.umask);
+        let fd = self.backing().create(handle.as_fd(), &sealed.entry, mode)?;
+        self.own(parent, Object::Open(fd.as_fd()), mode, caller)?;
+        let file = File::empty(self.store.clone(), fd, dir.id.0, hint(dir.id.0, name));
+        self.opened_entry(Some((parent, &sealed)), file)
+    }
+
+    pub(super) fn create_nameless(
+        &self,
+        parent: &Arc<Node>,
+        mode: u32,
+        flags: OpenFlags,
+        caller: &Caller,
+    ) -> Result<(Entry, Handle)> {
+        let dir = parent.dir()?;
+        let handle = self.handle(parent)?;
+        umask::set(caller.umask);
+        let fd = self
+            .backing()
+            .tmpfile(handle.as_fd(), mode, !flags.unlinkable)?;
+        self.own(parent, Object::Open(fd.as_fd()), mode, caller)?;
+        self.opened_entry(
+            None,
+            File::empty(self.store.clone(), fd, dir.id.0, Vec::new()),
+        )
+    }
+
+    /// The entry of a file just made, open for writing.
+    fn opened_entry(
+        &self,
+        place: Option<(&Arc<Node>, &Sealed)>,
+        file: File,
+    ) -> Result<(Entry, Handle)> {
+        let stat = file.with_fd(|fd| backing::stat(Object::Open(fd)))?;
+        let (node, _) = self.nodes.refer(stat.stx_ino, Kind::File, None);
+        if let Some((parent, sealed)) = place {
+            node.add_place(parent, &sealed.entry);
+        }
+        {
+            let mut open = node.open.lock();
+            open.count += 1;
+            open.file = Some(Arc::new(file));
+        }
+        Ok((
+            Entry {
+                node: node.id,
+                attr: self.attr(&node, &stat),
+            },
+            0,
+        ))
+    }
+
+    pub(super) fn make_node(
+        &self,
+        parent: &Arc<Node>,
+        name: &[u8],
+        mode: u32,
+        rdev: u64,
+        caller: &Caller,
+    ) -> Result<Entry> {
+        let dir = parent.dir()?;
+        let handle = self.handle(parent)?;
+        let mut children = dir.children.write();
+        let sealed = self.vacant(parent, handle.as_fd(), &mut children, name)?;
+        umask::set(caller.umask);
+        self.backing()
+            .mknod(handle.as_fd(), &sealed.entry, mode, rdev)?;
+        self.own(
+            parent,
+            Object::At(handle.as_fd(), &sealed.entry),
+            mode,
+            caller,
+        )?;
+        self.entry(parent, handle.as_fd(), &sealed.entry, None)
+    }
+
+    pub(super) fn make_directory(
+        &self,
+        parent: &Arc<Node>,
+        name: &[u8],
+        mode: u32,
+        caller: &Caller,
+    ) -> Result<Entry> {
+        let dir = parent.dir()?;
+        let handle = self.handle(parent)?;
+        let mut children = dir.children.write();
+        self.vacant(parent, handle.as_fd(), &mut children, name)
+            .and_then(|file| self.no_file(handle.as_fd(), &file))?;
+        let id = DirId::random();
+        let sealed = self.names.directory(dir.id, name, id);
+        self.write_side(handle.as_fd(), sealed.side.as_ref())?;
+        umask::set(caller.umask);
+        self.backing().mkdir(handle.as_fd(), &sealed.entry, mode)?;
+        children.insert(name, id);
+        self.own(
+            parent,
+            Object::At(handle.as_fd(), &sealed.entry),
+            mode,
+            caller,
+        )?;
+        let entry = self.entry(parent, handle.as_fd(), &sealed.entry, Some(id))?;
+        // What was just made has no subdirectories: it need not be scanned.
+        self.nodes.get(entry.node)?.dir()?.children.write().subdirs = Some(HashMap::new());
+        Ok(entry)
+    }
+
+    pub(super) fn make_link(
+        &self,
+        parent: &Arc<Node>,
+        name: &[u8],
+        target: &[u8],
+        caller: &Caller,
+    ) -> Result<Entry> {
+        let dir = parent.dir()?;
+        let handle = self.handle(parent)?;
+        let mut children = dir.children.write();
+        let sealed = self.vacant(parent, handle.as_fd(), &mut children, name)?;
+        self.no_file(handle.as_fd(), &sealed)?;
+        let stored = self.seal_target(target)?;
+        self.backing()
+            .symlink(&stored, handle.as_fd(), &sealed.entry)?;
+        self.own(
+            parent,
+            Object::At(handle.as_fd(), &sealed.entry),
+            0o777,
+            caller,
+        )?;
+        self.entry(parent, handle.as_fd(), &sealed.entry, None)
+    }
+
+    pub(super) fn hard_link(
+        &self,
+        node: &Arc<Node>,
+        parent: &Arc<Node>,
+        name: &[u8],
+    ) -> Result<Entry> {
+        let dir = parent.dir()?;
+        if node.kind == Kind::Directory {
+            return Err(Error::NotPermitted);
+        }
+        let handle = self.handle(parent)?;
+        let mut children = dir.children.write();
+        let sealed = self.vacant(parent, handle.as_fd(), &mut children, name)?;
+        self.with_object(node, |object| {
+            Ok(self.backing().link(object, handle.as_fd(), &sealed.entry)?)
+        })?;
+        self.entry(parent, handle.as_fd(), &sealed.entry, None)
+    }
+
+    /// The backing name of a new file: no directory has the name, and the side file of a long one is durable. That no file has
+    /// it either, the system call that makes the file finds out.
+    fn vacant(
+        &self,
+        parent: &Arc<Node>,
+        handle: BorrowedFd<'_>,
+        children: &mut Children,
+        name: &[u8],
+    ) -> Result<Sealed> {
+        self.scan(parent, children)?;
+        if children.get(name).is_some() {
+            return Err(Error::Exists);
+        }
+        let sealed = self.names.file(parent.dir()?.id, name);
+        if sealed.side.is_some() {
+            self.no_file(handle, &sealed)?;
+            self.write_side(handle, sealed.side.as_ref())?;
+        }
+        Ok(sealed)
+    }
+
+    pub(super) fn no_file(&self, handle: BorrowedFd<'_>, sealed: &Sealed) -> Result<()> {
+        match backing::stat(Object::At(handle, &sealed.entry)) {
+            Err(Errno::NOENT) => Ok(()),
+            Ok(_) => Err(Error::Exists),
+            Err(errno) => Err(errno.into()),
+        }
+    }
+
+    /// Makes a side file durable before the entry that needs it appears.
+    pub(super) fn write_side(&self, handle: BorrowedFd<'_>, side: Option<&Side>) -> Result<()> {
+        let Some(side) = side else { return Ok(()) };
+        match self.read_side(handle, &side.name) {
+            Ok(content) if content == side.content => return Ok(()),
+            _ => {}
+        }
+        let new = [side.name.as_bytes(), b"+"].concat();
+        let new = std::ffi::CString::new(new).map_err(|_| Error::Invalid)?;
+        match self.backing().unlink(handle, &new) {
+            Ok(()) | Err(Errno::NOENT) => {}
+            Err(errno) => return Err(errno.into()),
+        }
+        umask::set(0);
+        let file = self.backing().create(handle, &new, 0o600)?;
+        self.backing().write(file.as_fd(), &side.content, 0)?;
+        self.backing().sync(file.as_fd(), false)?;
+        self.backing()
+            .rename((handle, &new), (handle, &side.name), Rename::Replace)?;
+        Ok(self.backing().sync_dir(handle)?)
+    }
+
+    /// Gives a new object to the caller, as the kernel does: the group is the parent's where that is set-group-ID.
+    fn own(
+        &self,
+        parent: &Arc<Node>,
+        object: Object<'_>,
+        mode: u32,
+        caller: &Caller,
+    ) -> Result<()> {
+        if !rustix::process::geteuid().is_root() {
+            return Ok(());
+        }
+        let stat = backing::stat(object)?;
+        let inherits = self.with_object(parent, |object| {
+            Ok(backing::stat(object)?.stx_mode & 0o2000 != 0)
+        });
+        let uid = (stat.stx_uid != caller.uid).then_some(caller.uid);
+        let gid = (stat.stx_gid != caller.gid && !inherits?).then_some(caller.gid);
+        if uid.is_none() && gid.is_none() {
+            return Ok(());
+        }
+        self.backing().set_owner(object, uid, gid)?;
+        // A change of owner clears these on files.
+        let is_link = Kind::from_mode(u32::from(stat.stx_mode)) == Some(Kind::Symlink);
+        if mode & 0o6000 != 0 && !is_link {
+            self.backing().set_mode(object, u32::from(stat.stx_mode))?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,265 @@
+//! Nodes: what the caller has a reference to, and where it lies on the backing store.
+use super::super::file::File;
+use super::super::name::DirId;
+use crate::fs::{Attr, Error, Kind, NodeId, ROOT, Result};
+use parking_lot::{Mutex, RwLock};
+use rustix::fd::OwnedFd;
+use std::collections::{HashMap, VecDeque};
+use std::ffi::{CStr, CString};
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, Weak};
+
+/// Directory handles that are kept open; the others are opened again when needed. The limit on open files may be as
+/// low as 1024, and every open file needs one as well.
+const KEPT_HANDLES: usize = 256;
+
+/// A file, directory or anything else that the caller knows.
+pub struct Node {
+    /// Its name towards the caller.
+    pub id: NodeId,
+    /// Backing inode number.
+    pub ino: u64,
+    /// What it is.
+    pub kind: Kind,
+    /// Of a directory.
+    dir: Option<Dir>,
+    /// The names under which the caller found it.
+    places: Mutex<Vec<Place>>,
+    /// Content, while it is open.
+    pub open: Mutex<Open>,
+    /// Attributes when the last name went away.
+    pub gone: Mutex<Option<Attr>>,
+    references: AtomicU64,
+}
+
+/// A name on the backing store.
+#[derive(Clone)]
+pub struct Place {
+    /// The directory.
+    pub parent: Arc<Node>,
+    /// The backing name in it.
+    pub name: CString,
+}
+
+/// The open content of a regular file, shared by all its handles.
+#[derive(Default)]
+pub struct Open {
+    /// Handles.
+    pub count: u64,
+    /// While there are any.
+    pub file: Option<Arc<File>>,
+}
+
+/// What a directory has besides.
+pub struct Dir {
+    /// Its id.
+    pub id: DirId,
+    /// The per-parent lock: held for reading by lookups, for writing by whatever adds, removes or renames entries. It keeps
+    /// file and directory names apart. Two are taken in the order of inode numbers.
+    pub children: RwLock<Children>,
+    handle: Mutex<Option<Arc<OwnedFd>>>,
+}
+
+/// The subdirectories, by name; `None` until the directory was scanned. A subdirectory's backing name holds its id, so it
+/// cannot be computed from its name alone.
+#[derive(Default)]
+pub struct Children {
+    /// Name to id.
+    pub subdirs: Option<HashMap<Vec<u8>, DirId>>,
+}
+
+impl Node {
+    /// The directory part.
+    pub fn dir(&self) -> Result<&Dir> {
+        self.dir.as_ref().ok_or(Error::NotDirectory)
+    }
+
+    /// A place where it lies now.
+    pub fn place(&self) -> Option<Place> {
+        self.places.lock().first().cloned()
+    }
+
+    /// A name was found, made or renamed.
+    pub fn add_place(&self, parent: &Arc<Node>, name: &CStr) {
+        let mut places = self.places.lock();
+        match places
+            .iter_mut()
+            .find(|p| p.parent.ino == parent.ino && *p.name == *name)
+        {
+            Some(known) => known.parent = parent.clone(),
+            None => places.push(Place {
+                parent: parent.clone(),
+                name: name.into(),
+            }),
+        }
+    }
+
+    /// A name went away; true if it was the last that is known.
+    pub fn remove_place(&self, parent: &Node, name: &CStr) -> bool {
+        let mut places = self.places.lock();
+        places.retain(|p| !(p.parent.ino == parent.ino && *p.name == *name));
+        places.is_empty()
+    }
+}
+
+/// All nodes.
+pub struct Nodes {
+    map: RwLock<Map>,
+    kept: Mutex<VecDeque<Weak<Node>>>,
+    root: Arc<OwnedFd>,
+}
+
+struct Map {
+    by_id: HashMap<NodeId, Arc<Node>>,
+    by_ino: HashMap<u64, NodeId>,
+    next: NodeId,
+}
+
+impl Nodes {
+    /// With the root alone, which is never forgotten.
+    pub fn new(root: OwnedFd, ino: u64, id: DirId) -> Self {
+        let node = new_node(ROOT, ino, Kind::Directory, Some(id));
+        let map = Map {
+            by_id: HashMap::from([(ROOT, node)]),
+            by_ino: HashMap::from([(ino, ROOT)]),
+            next: ROOT + 1,
+        };
+        Self {
+            map: RwLock::new(map),
+            kept: Mutex::default(),
+            root: Arc::new(root),
+        }
+    }
+
+    /// The node with this id.
+    pub fn get(&self, id: NodeId) -> Result<Arc<Node>> {
+        self.map.read().by_id.get(&id).cloned().ok_or(Error::Stale)
+    }
+
+    /// The node of this backing inode, if the caller has a reference to it.
+    pub fn find(&self, ino: u64) -> Option<Arc<Node>> {
+        let map = self.map.read();
+        map.by_ino
+            .get(&ino)
+            .and_then(|id| map.by_id.get(id))
+            .cloned()
+    }
+
+    /// All nodes, at this moment.
+    pub fn all(&self) -> Vec<Arc<Node>> {
+        self.map.read().by_id.values().cloned().collect()
+    }
+
+    /// The node of a backing inode, made if need be, with one more reference; true if it was made.
+    pub fn refer(&self, ino: u64, kind: Kind, dir: Option<DirId>) -> (Arc<Node>, bool) {
+        let known = |map: &Map| {
+            let node = map.by_ino.get(&ino).and_then(|id| map.by_id.get(id))?;
+            // A reused inode number: what the caller still holds was removed outside of cryptfs.
+            let same = node.kind == kind && node.dir.as_ref().map(|d| d.id) == dir;
+            same.then(|| {
+                node.references.fetch_add(1, Relaxed);
+                node.clone()
+            })
+        };
+        if let Some(node) = known(&self.map.read()) {
+            return (node, false);
+        }
+        let mut map = self.map.write();
+        if let Some(node) = known(&map) {
+            return (node, false);
+        }
+        let id = map.next;
+        map.next += 1;
+        let node = new_node(id, ino, kind, dir);
+        map.by_id.insert(id, node.clone());
+        map.by_ino.insert(ino, id);
+        (node, true)
+    }
+
+    /// Takes `count` references away.
+    pub fn forget(&self, id: NodeId, count: u64) {
+        let mut map = self.map.write();
+        if let Some(node) = map.by_id.get(&id).cloned() {
+            let left = node.references.load(Relaxed).saturating_sub(count);
+            node.references.store(left, Relaxed);
+            map.drop_unused(&node);
+        }
+    }
+
+    /// A handle was closed: the node may be unused now.
+    pub fn released(&self, node: &Arc<Node>) {
+        if node.references.load(Relaxed) == 0 {
+            self.map.write().drop_unused(node);
+        }
+    }
+
+    /// The next lookup of this inode makes a new node: the caller's picture of this one is wrong.
+    pub fn detach(&self, node: &Node) {
+        let mut map = self.map.write();
+        if map.by_ino.get(&node.ino) == Some(&node.id) {
+            map.by_ino.remove(&node.ino);
+        }
+    }
+
+    /// A handle of a directory, for names in it.
+    pub fn handle(
+        &self,
+        node: &Arc<Node>,
+        open: &dyn Fn(&OwnedFd, &CStr) -> Result<OwnedFd>,
+    ) -> Result<Arc<OwnedFd>> {
+        if node.id == ROOT {
+            return Ok(self.root.clone());
+        }
+        let dir = node.dir()?;
+        if let Some(handle) = &*dir.handle.lock() {
+            return Ok(handle.clone());
+        }
+        let place = node.place().ok_or(Error::NotFound)?;
+        let parent = self.handle(&place.parent, open)?;
+        let handle = Arc::new(open(&parent, &place.name)?);
+        *dir.handle.lock() = Some(handle.clone());
+        self.keep(node);
+        Ok(handle)
+    }
+
+    fn keep(&self, node: &Arc<Node>) {
+        let mut kept = self.kept.lock();
+        kept.push_back(Arc::downgrade(node));
+        if kept.len() > KEPT_HANDLES
+            && let Some(oldest) = kept.pop_front().and_then(|node| node.upgrade())
+            && let Some(dir) = &oldest.dir
+        {
+            *dir.handle.lock() = None;
+        }
+    }
+}
+
+impl Map {
+    fn drop_unused(&mut self, node: &Arc<Node>) {
+        if node.id == ROOT || node.references.load(Relaxed) > 0 || node.open.lock().count > 0 {
+            return;
+        }
+        self.by_id.remove(&node.id);
+        if self.by_ino.get(&node.ino) == Some(&node.id) {
+            self.by_ino.remove(&node.ino);
+        }
+    }
+}
+
+fn new_node(id: NodeId, ino: u64, kind: Kind, dir: Option<DirId>) -> Arc<Node> {
+    let dir = dir.map(|id| Dir {
+        id,
+        children: RwLock::default(),
+        handle: Mutex::default(),
+    });
+    Arc::new(Node {
+        id,
+        ino,
+        kind,
+        dir,
+        places: Mutex::default(),
+        open: Mutex::default(),
+        gone: Mutex::default(),
+        references: AtomicU64::new(1),
+    })
+}

@@ -1,0 +1,314 @@
+//! Removing and renaming.
+use super::super::name::{DirId, Sealed, Shape};
+use super::node::Children;
+use super::*;
+use parking_lot::RwLockWriteGuard;
+use rustix::fd::BorrowedFd;
+use rustix::fs::Statx;
+use rustix::io::Errno;
+use std::ffi::CString;
+
+impl Directory {
+    pub(super) fn remove_file(&self, parent: &Arc<Node>, name: &[u8]) -> Result<()> {
+        let dir = parent.dir()?;
+        let handle = self.handle(parent)?;
+        let mut children = dir.children.write();
+        let sealed = self.names.file(dir.id, name);
+        let stat = match backing::stat(Object::At(handle.as_fd(), &sealed.entry)) {
+            Err(Errno::NOENT) => {
+                self.scan(parent, &mut children)?;
+                return Err(if children.get(name).is_some() {
+                    Error::IsDirectory
+                } else {
+                    Error::NotFound
+                });
+            }
+            stat => stat?,
+        };
+        let long = self.long_target(handle.as_fd(), &sealed.entry, &stat);
+        self.backing().unlink(handle.as_fd(), &sealed.entry)?;
+        self.unlinked(parent, &sealed, &stat);
+        self.drop_side(handle.as_fd(), &sealed);
+        self.drop_long_target(long);
+        Ok(())
+    }
+
+    pub(super) fn remove_directory(&self, parent: &Arc<Node>, name: &[u8]) -> Result<()> {
+        let dir = parent.dir()?;
+        let handle = self.handle(parent)?;
+        let mut children = dir.children.write();
+        self.scan(parent, &mut children)?;
+        let Some(id) = children.get(name) else {
+            self.no_file(handle.as_fd(), &self.names.file(dir.id, name))
+                .map_err(|error| match error {
+                    Error::Exists => Error::NotDirectory,
+                    other => other,
+                })?;
+            return Err(Error::NotFound);
+        };
+        self.remove_empty(parent, handle.as_fd(), &mut children, name, id)
+    }
+
+    fn remove_empty(
+        &self,
+        parent: &Arc<Node>,
+        handle: BorrowedFd<'_>,
+        children: &mut Children,
+        name: &[u8],
+        id: DirId,
+    ) -> Result<()> {
+        let sealed = self.names.directory(parent.dir()?.id, name, id);
+        let stat = backing::stat(Object::At(handle, &sealed.entry))?;
+        match self.backing().rmdir(handle, &sealed.entry) {
+            Err(Errno::NOTEMPTY | Errno::EXIST) => {
+                self.sweep(handle, &sealed)?;
+                self.backing().rmdir(handle, &sealed.entry)?;
+            }
+            removed => removed?,
+        }
+        children.remove(name);
+        self.unlinked(parent, &sealed, &stat);
+        self.drop_side(handle, &sealed);
+        Ok(())
+    }
+
+    /// Removes side files that a crash left behind in an otherwise empty directory.
+    fn sweep(&self, parent: BorrowedFd<'_>, sealed: &Sealed) -> Result<()> {
+        let handle = self.backing().open_dir(parent, &sealed.entry)?;
+        let mut sides = Vec::new();
+        let mut others = false;
+        list::for_each(self.backing(), handle.as_fd(), |entry| {
+            match self.names.shape(entry) {
+                Shape::Reserved if matches!(entry, b"." | b"..") => {}
+                Shape::Side => sides.extend(CString::new(entry)),
+                _ => others = true,
+            }
+        })?;
+        if others {
+            return Err(Error::NotEmpty);
+        }
+        for side in sides {
+            self.backing().unlink(handle.as_fd(), &side)?;
+        }
+        Ok(())
+    }
+
+    /// A name is gone: its node must not be looked for there any more.
+    fn unlinked(&self, parent: &Node, sealed: &Sealed, stat: &Statx) {
+        let Some(node) = self.nodes.find(stat.stx_ino) else {
+            return;
+        };
+        let nameless = node.remove_place(parent, &sealed.entry);
+        if nameless && (stat.stx_nlink <= 1 || node.kind == Kind::Directory) {
+            let mut attr = self.attr(&node, stat);
+            attr.nlink = 0;
+            *node.gone.lock() = Some(attr);
+            if node.kind == Kind::Directory || node.open.lock().count == 0 {
+                self.nodes.detach(&node); // the inode number is free to be used again
+            }
+        }
+    }
+
+    /// Best effort: a side file without an entry says nothing to anyone, and check lists it.
+    fn drop_side(&self, handle: BorrowedFd<'_>, sealed: &Sealed) {
+        if let Some(side) = &sealed.side {
+            let _ = self.backing().unlink(handle, &side.name);
+        }
+    }
+
+    pub(super) fn rename_entry(
+        &self,
+        old: (&Arc<Node>, &[u8]),
+        new: (&Arc<Node>, &[u8]),
+        how: Rename,
+    ) -> Result<()> {
+        let (old_dir, new_dir) = (old.0.dir()?, new.0.dir()?);
+        let mut locked = if old.0.ino == new.0.ino {
+            Locked::One(old_dir.children.write())
+        } else if old.0.ino < new.0.ino {
+            let first = old_dir.children.write();
+            Locked::Two {
+                old: first,
+                new: new_dir.children.write(),
+            }
+        } else {
+            let first = new_dir.children.write();
+            Locked::Two {
+                old: old_dir.children.write(),
+                new: first,
+            }
+        };
+        self.scan(old.0, locked.old())?;
+        self.scan(new.0, locked.new())?;
+        match (locked.old().get(old.1), how) {
+            (Some(_), Rename::Exchange) => Err(Error::Invalid),
+            (Some(id), _) => self.rename_directory(old, new, id, &mut locked, how),
+            (None, Rename::Exchange) => self.exchange(old, new, &mut locked),
+            (None, _) => self.rename_file(old, new, &mut locked, how),
+        }
+    }
+
+    fn rename_file(
+        &self,
+        old: (&Arc<Node>, &[u8]),
+        new: (&Arc<Node>, &[u8]),
+        locked: &mut Locked<'_>,
+        how: Rename,
+    ) -> Result<()> {
+        let (from, to) = (self.handle(old.0)?, self.handle(new.0)?);
+        let (source, target) = (
+            self.names.file(old.0.dir()?.id, old.1),
+            self.names.file(new.0.dir()?.id, new.1),
+        );
+        let moved = backing::stat(Object::At(from.as_fd(), &source.entry))?;
+        if locked.new().get(new.1).is_some() {
+            return Err(if how == Rename::NoReplace {
+                Error::Exists
+            } else {
+                Error::IsDirectory
+            });
+        }
+        let replaced = optional(backing::stat(Object::At(to.as_fd(), &target.entry)))?;
+        match &replaced {
+            Some(_) if how == Rename::NoReplace => return Err(Error::Exists),
+            Some(stat) if stat.stx_ino == moved.stx_ino => return Ok(()), // two names of one file: rename(2) does nothing
+            _ => {}
+        }
+        let long = replaced
+            .as_ref()
+            .and_then(|stat| self.long_target(to.as_fd(), &target.entry, stat));
+        self.write_side(to.as_fd(), target.side.as_ref())?;
+        self.backing().rename(
+            (from.as_fd(), &source.entry),
+            (to.as_fd(), &target.entry),
+            how,
+        )?;
+        if let Some(stat) = &replaced {
+            self.unlinked(new.0, &target, stat);
+        }
+        self.moved(&moved, (old.0, &source), (new.0, &target));
+        self.drop_side(from.as_fd(), &source);
+        self.drop_long_target(long);
+        Ok(())
+    }
+
+    /// A directory's backing name holds its id, so an empty target has another backing name: it is removed first.
+    fn rename_directory(
+        &self,
+        old: (&Arc<Node>, &[u8]),
+        new: (&Arc<Node>, &[u8]),
+        id: DirId,
+        locked: &mut Locked<'_>,
+        how: Rename,
+    ) -> Result<()> {
+        let (from, to) = (self.handle(old.0)?, self.handle(new.0)?);
+        let source = self.names.directory(old.0.dir()?.id, old.1, id);
+        let target = self.names.directory(new.0.dir()?.id, new.1, id);
+        if source == target {
+            return if how == Rename::NoReplace {
+                Err(Error::Exists)
+            } else {
+                Ok(())
+            };
+        }
+        if backing::stat(Object::At(
+            to.as_fd(),
+            &self.names.file(new.0.dir()?.id, new.1).entry,
+        ))
+        .is_ok()
+        {
+            return Err(if how == Rename::NoReplace {
+                Error::Exists
+            } else {
+                Error::NotDirectory
+            });
+        }
+        let moved = backing::stat(Object::At(from.as_fd(), &source.entry))?;
+        if let Some(replaced) = locked.new().get(new.1) {
+            if how == Rename::NoReplace {
+                return Err(Error::Exists);
+            }
+            self.remove_empty(new.0, to.as_fd(), locked.new(), new.1, replaced)?;
+        }
+        self.write_side(to.as_fd(), target.side.as_ref())?;
+        self.backing().rename(
+            (from.as_fd(), &source.entry),
+            (to.as_fd(), &target.entry),
+            Rename::NoReplace,
+        )?;
+        locked.old().remove(old.1);
+        locked.new().insert(new.1, id);
+        self.moved(&moved, (old.0, &source), (new.0, &target));
+        self.drop_side(from.as_fd(), &source);
+        Ok(())
+    }
+
+    /// Exchanges two files. Directories cannot be: their ids are part of their backing names, and two renames are not one.
+    fn exchange(
+        &self,
+        old: (&Arc<Node>, &[u8]),
+        new: (&Arc<Node>, &[u8]),
+        locked: &mut Locked<'_>,
+    ) -> Result<()> {
+        if locked.new().get(new.1).is_some() {
+            return Err(Error::Invalid);
+        }
+        let (from, to) = (self.handle(old.0)?, self.handle(new.0)?);
+        let (first, second) = (
+            self.names.file(old.0.dir()?.id, old.1),
+            self.names.file(new.0.dir()?.id, new.1),
+        );
+        let (a, b) = (
+            backing::stat(Object::At(from.as_fd(), &first.entry))?,
+            backing::stat(Object::At(to.as_fd(), &second.entry))?,
+        );
+        if a.stx_ino == b.stx_ino {
+            return Ok(());
+        }
+        self.backing().rename(
+            (from.as_fd(), &first.entry),
+            (to.as_fd(), &second.entry),
+            Rename::Exchange,
+        )?;
+        self.moved(&a, (old.0, &first), (new.0, &second));
+        self.moved(&b, (new.0, &second), (old.0, &first));
+        Ok(())
+    }
+
+    fn moved(&self, stat: &Statx, old: (&Arc<Node>, &Sealed), new: (&Arc<Node>, &Sealed)) {
+        if let Some(node) = self.nodes.find(stat.stx_ino) {
+            node.remove_place(old.0, &old.1.entry);
+            node.add_place(new.0, &new.1.entry);
+        }
+    }
+}
+
+/// The per-parent locks of a rename.
+enum Locked<'a> {
+    One(RwLockWriteGuard<'a, Children>),
+    Two {
+        old: RwLockWriteGuard<'a, Children>,
+        new: RwLockWriteGuard<'a, Children>,
+    },
+}
+
+impl Locked<'_> {
+    fn old(&mut self) -> &mut Children {
+        match self {
+            Self::One(children) | Self::Two { old: children, .. } => children,
+        }
+    }
+
+    fn new(&mut self) -> &mut Children {
+        match self {
+            Self::One(children) | Self::Two { new: children, .. } => children,
+        }
+    }
+}
+
+fn optional<T>(result: rustix::io::Result<T>) -> Result<Option<T>> {
+    match result {
+        Err(Errno::NOENT) => Ok(None),
+        result => Ok(Some(result?)),
+    }
+}
