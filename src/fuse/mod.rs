@@ -1,1 +1,25 @@
-//! The FUSE door.
+//! The door to the kernel: a [`crate::fs::FileSystem`] as a mount. Unpacks, calls, replies.
+//!
+//! - [`Session`]: a mount and its threads. fuser mounts; the loop is ours.
+//! - `wire`, `abi`, `encode`: the kernel's protocol as bytes.
+//! - `adapter`: one function for each operation.
+//! - [`MountOptions`], [`mountpoint`]: what people ask for, and where.
+//! - [`daemon`]: the process around it.
+mod abi;
+mod adapter;
+mod counters;
+pub mod daemon;
+mod encode;
+mod error;
+pub mod mountpoint;
+mod options;
+mod presence;
+pub mod processes;
+mod session;
+mod wire;
+
+pub use counters::Counters;
+pub use daemon::serve;
+pub use error::Error;
+pub use options::{MountOptions, OptionError};
+pub use session::Session;

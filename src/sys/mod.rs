@@ -1,2 +1,8 @@
 //! Raw system calls: a leaf, with the XTS kernel the only unsafe code.
+#[allow(unsafe_code)]
+pub mod fuse;
+pub mod log;
+pub mod mountinfo;
+#[allow(unsafe_code)]
+pub mod process;
 pub mod umask;

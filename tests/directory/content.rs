@@ -21,25 +21,45 @@ fn apply(tree: &dyn FileSystem, node: NodeId, handle: Handle, case: &mut Case, r
         0..=4 => {
             let data: Vec<u8> = (0..length).map(|_| rng.below(256) as u8).collect();
             case.log.push(format!("write {at} {length}"));
-            tree.write(node, handle, at as u64, &data, false).expect("write");
+            tree.write(node, handle, at as u64, &data, false)
+                .expect("write");
             grow_to(&mut case.plain, at + length);
             case.plain[at..at + length].copy_from_slice(&data);
         }
         5 => {
             case.log.push(format!("truncate {at}"));
-            tree.setattr(node, &SetAttr { size: Some(at as u64), ..SetAttr::default() }).expect("truncate");
+            tree.setattr(
+                node,
+                &SetAttr {
+                    size: Some(at as u64),
+                    ..SetAttr::default()
+                },
+            )
+            .expect("truncate");
             case.plain.resize(at, 0);
         }
         6 | 7 => {
-            let how = if rng.below(2) == 0 { Allocate::Punch } else { Allocate::Zero { keep_size: true } };
+            let how = if rng.below(2) == 0 {
+                Allocate::Punch
+            } else {
+                Allocate::Zero { keep_size: true }
+            };
             case.log.push(format!("{how:?} {at} {length}"));
-            tree.fallocate(node, handle, how, at as u64, length as u64).expect("punch");
+            tree.fallocate(node, handle, how, at as u64, length as u64)
+                .expect("punch");
             let end = (at + length).min(case.plain.len());
             case.plain[at.min(end)..end].fill(0);
         }
         8 => {
             case.log.push(format!("reserve {at} {length}"));
-            tree.fallocate(node, handle, Allocate::Reserve { keep_size: false }, at as u64, length as u64).expect("reserve");
+            tree.fallocate(
+                node,
+                handle,
+                Allocate::Reserve { keep_size: false },
+                at as u64,
+                length as u64,
+            )
+            .expect("reserve");
             grow_to(&mut case.plain, at + length);
         }
         _ => {
@@ -59,11 +79,18 @@ fn offset(rng: &mut Rng, size: usize) -> usize {
 }
 
 fn compare(tree: &dyn FileSystem, node: NodeId, handle: Handle, case: &Case, rng: &mut Rng) {
-    assert_eq!(tree.getattr(node).expect("getattr").size, case.plain.len() as u64, "{:?}", case.log);
+    assert_eq!(
+        tree.getattr(node).expect("getattr").size,
+        case.plain.len() as u64,
+        "{:?}",
+        case.log
+    );
     let at = rng.below(case.plain.len() as u64 + 10) as usize;
     for (at, length) in [(0, case.plain.len() + 1), (at, 4096), (at, 100)] {
         let mut buf = vec![0xaa; length];
-        let got = tree.read(node, handle, at as u64, &mut buf).unwrap_or_else(|e| panic!("read: {e}, {:?}", case.log));
+        let got = tree
+            .read(node, handle, at as u64, &mut buf)
+            .unwrap_or_else(|e| panic!("read: {e}, {:?}", case.log));
         let end = (at + length).min(case.plain.len());
         let want = &case.plain[at.min(end)..end];
         assert_eq!(got, want.len(), "{:?}", case.log);
@@ -79,10 +106,24 @@ fn content_equals_a_byte_vector() {
     for seed in 0..60 {
         let mut rng = Rng::new(seed);
         let path = scratch.path().join(seed.to_string());
-        let mut case = Case { plain: Vec::new(), log: vec![format!("seed {seed}")] };
+        let mut case = Case {
+            plain: Vec::new(),
+            log: vec![format!("seed {seed}")],
+        };
         let name = OsStr::new("file");
         let mut tree = open(&path);
-        let (entry, mut handle) = tree.create(ROOT, name, 0o644, OpenFlags { write: true, ..OpenFlags::default() }, &me()).expect("create");
+        let (entry, mut handle) = tree
+            .create(
+                ROOT,
+                name,
+                0o644,
+                OpenFlags {
+                    write: true,
+                    ..OpenFlags::default()
+                },
+                &me(),
+            )
+            .expect("create");
         let mut node = entry.node;
         for _ in 0..30 {
             apply(&tree, node, handle, &mut case, &mut rng);
@@ -94,7 +135,15 @@ fn content_equals_a_byte_vector() {
                 tree = open(&path);
                 assert!(!tree.after_crash());
                 node = tree.lookup(ROOT, name).expect("lookup").node;
-                handle = tree.open(node, OpenFlags { write: true, ..OpenFlags::default() }).unwrap_or_else(|e| panic!("open: {e}, {:?}", case.log));
+                handle = tree
+                    .open(
+                        node,
+                        OpenFlags {
+                            write: true,
+                            ..OpenFlags::default()
+                        },
+                    )
+                    .unwrap_or_else(|e| panic!("open: {e}, {:?}", case.log));
                 compare(&tree, node, handle, &case, &mut rng);
             }
         }

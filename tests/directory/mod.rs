@@ -1,5 +1,6 @@
 //! The directory layer through its trait: content against a plain byte vector, and the eight rules of the format.
 mod content;
+mod rules;
 
 use cryptfs::crypto::secret::Secret;
 use cryptfs::crypto::tag::Algorithm;
@@ -16,14 +17,27 @@ use std::sync::Arc;
 pub fn keys() -> Arc<Keys> {
     let fvek = Secret::fill_with(|bytes| bytes.fill(7));
     let session = Secret::fill_with(|bytes| bytes.fill(9));
-    Arc::new(Keys::derive(&[1; 16], Cipher::XtsAes256, Algorithm::PolyvalAes256, &[(1, fvek)], session).expect("one FVEK"))
+    Arc::new(
+        Keys::derive(
+            &[1; 16],
+            Cipher::XtsAes256,
+            Algorithm::PolyvalAes256,
+            &[(1, fvek)],
+            session,
+        )
+        .expect("one FVEK"),
+    )
 }
 
 /// Opens (and the first time makes) a tree under `path`.
 pub fn open_with(path: &Path, read_only: bool, backing: Backing) -> Directory {
     std::fs::create_dir_all(path.join(".cryptfs")).expect("make .cryptfs");
     let root = std::fs::File::open(path).expect("open the backing directory");
-    let options = Options { root: DirId([5; 12]), encoding: NameEncoding::Base64Url, read_only };
+    let options = Options {
+        root: DirId([5; 12]),
+        encoding: NameEncoding::Base64Url,
+        read_only,
+    };
     Directory::open(root.into(), keys(), options, backing).expect("open the tree")
 }
 
@@ -34,5 +48,9 @@ pub fn open(path: &Path) -> Directory {
 
 /// The user that runs the tests.
 pub fn me() -> Caller {
-    Caller { uid: rustix::process::geteuid().as_raw(), gid: rustix::process::getegid().as_raw(), umask: 0o022 }
+    Caller {
+        uid: rustix::process::geteuid().as_raw(),
+        gid: rustix::process::getegid().as_raw(),
+        umask: 0o022,
+    }
 }

@@ -8,6 +8,11 @@ use super::*;
 impl State {
     /// Reads header and size. Returns true where the backing length claimed another size.
     pub(super) fn load(&mut self, store: &Store) -> Result<bool> {
+        self.load_with(store, false)
+    }
+
+    /// The same; `accept`: whatever length is there.
+    pub(super) fn load_with(&mut self, store: &Store, accept: bool) -> Result<bool> {
         self.length = backing::stat(backing::Object::Open(self.fd.as_fd()))?.stx_size;
         let claimed = layout::claimed_size(self.length);
         if self.length == 0 {
@@ -38,7 +43,7 @@ impl State {
             payload,
         };
         self.size = claimed;
-        if !store.lenient(header.session) {
+        if !accept && !store.lenient(header.session) {
             let proven = header.length == claimed
                 && (layout::units(claimed) > 1
                     || valid.saturating_sub(layout::HEADER) as u64 == claimed);

@@ -6,6 +6,7 @@
 mod load;
 mod read;
 mod space;
+mod verify;
 mod write;
 
 use super::backing;
@@ -96,16 +97,7 @@ impl File {
         writable: bool,
         parent: [u8; 12],
     ) -> Result<(Self, bool)> {
-        let mut state = State {
-            fd,
-            writable,
-            size: 0,
-            length: 0,
-            content: None,
-            edge: Mutex::new(Edge::none()),
-            hint: Vec::new(),
-            parent,
-        };
+        let mut state = State::unloaded(fd, writable, parent);
         let mismatch = state.load(&store)?;
         Ok((
             Self {
@@ -118,16 +110,8 @@ impl File {
 
     /// A new, empty file.
     pub fn empty(store: Arc<Store>, fd: OwnedFd, parent: [u8; 12], hint: Vec<u8>) -> Self {
-        let state = State {
-            fd,
-            writable: true,
-            size: 0,
-            length: 0,
-            content: None,
-            edge: Mutex::new(Edge::none()),
-            hint,
-            parent,
-        };
+        let mut state = State::unloaded(fd, true, parent);
+        state.hint = hint;
         Self {
             store,
             state: RwLock::new(state),
@@ -192,6 +176,20 @@ impl File {
 }
 
 impl State {
+    fn unloaded(fd: OwnedFd, writable: bool, parent: [u8; 12]) -> Self {
+        let edge = Mutex::new(Edge::none());
+        Self {
+            fd,
+            writable,
+            size: 0,
+            length: 0,
+            content: None,
+            edge,
+            hint: Vec::new(),
+            parent,
+        }
+    }
+
     fn header_stale(&self) -> bool {
         self.content
             .as_ref()

@@ -11,8 +11,10 @@
 //! | `content` | open, read, write, fsync and the rest on open files |
 //! | `link` | symbolic link targets |
 //! | `xattr` | extended attributes and ACLs |
+//! | [`check`] | every name and unit of the volume |
 
 mod attr;
+pub mod check;
 mod content;
 mod link;
 mod list;

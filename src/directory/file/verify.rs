@@ -1,0 +1,40 @@
+//! Checking a file's units without anybody asking for the data.
+use super::*;
+use std::ops::Range;
+
+impl File {
+    /// Opens a file whose length was changed outside of cryptfs, and records the length that it has now.
+    pub fn accept_length(store: Arc<Store>, fd: OwnedFd, parent: [u8; 12]) -> Result<Self> {
+        let mut state = State::unloaded(fd, true, parent);
+        state.load_with(&store, true)?;
+        let file = Self {
+            store,
+            state: RwLock::new(state),
+        };
+        file.settle()?;
+        Ok(file)
+    }
+
+    /// Authenticates every unit; `report` hears of damaged ones, as ranges of plaintext.
+    pub fn verify(&self, report: &mut dyn FnMut(Range<u64>, Damage)) -> Result<()> {
+        let state = self.state.read();
+        let units = layout::units(state.size);
+        let mut pages = vec![0; BATCH as usize * UNIT];
+        let mut payload = zeroize::Zeroizing::new([0; PAYLOAD]);
+        for first in (0..units).step_by(BATCH as usize) {
+            let pages = &mut pages[..(units - first).min(BATCH) as usize * UNIT];
+            let got = backing::read(state.fd.as_fd(), pages, first * UNIT as u64)?;
+            pages[got..].fill(0);
+            for (index, page) in (first..).zip(pages.as_chunks::<UNIT>().0) {
+                match state.open_page(index, page, &mut payload[..]) {
+                    Err(Error::Damaged(damage)) => report(
+                        layout::start(index)..layout::start(index + 1).min(state.size),
+                        damage,
+                    ),
+                    opened => drop(opened?),
+                }
+            }
+        }
+        Ok(())
+    }
+}

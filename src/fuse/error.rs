@@ -1,0 +1,103 @@
+//! Why a volume cannot be mounted, served or unmounted.
+use std::ffi::OsString;
+use std::io;
+use std::path::PathBuf;
+
+use super::options::OptionError;
+use super::processes::Process;
+
+/// Why a volume cannot be mounted, served or unmounted.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// A mount option cannot be taken.
+    #[error(transparent)]
+    Option(#[from] OptionError),
+    /// `/dev/fuse` is missing.
+    #[error("this system has no FUSE: /dev/fuse is missing")]
+    NoDevice,
+    /// fusermount3 is missing.
+    #[error("fusermount3 is missing, and only root mounts without it")]
+    NoFusermount,
+    /// An ordinary user asked for `allow_other`.
+    #[error("allow_other is not allowed to users on this system")]
+    AllowOther,
+    /// The mount point does not exist.
+    #[error("mount point '{}' does not exist", .0.display())]
+    Missing(PathBuf),
+    /// The mount point is no directory.
+    #[error("mount point '{}' is not a directory", .0.display())]
+    NotDirectory(PathBuf),
+    /// The mount point holds files.
+    #[error("mount point '{}' is not empty", .0.display())]
+    NotEmpty(PathBuf),
+    /// The mount point lies in the volume, or the volume below it.
+    #[error("mount point '{}' and the volume lie one in the other", .0.display())]
+    Nested(PathBuf),
+    /// A volume is mounted there.
+    #[error("'{}' is already mounted on '{}'", .source_name.to_string_lossy(), .point.display())]
+    AlreadyMounted {
+        /// Where.
+        point: PathBuf,
+        /// What.
+        source_name: OsString,
+    },
+    /// Nothing is mounted there.
+    #[error("nothing is mounted on '{}'", .0.display())]
+    NotMounted(PathBuf),
+    /// Something else is mounted there.
+    #[error("what is mounted on '{}' is not a cryptfs volume", .0.display())]
+    Foreign(PathBuf),
+    /// Files are open.
+    #[error("'{}' is in use{}", .0.display(), list(.1))]
+    Busy(PathBuf, Vec<Process>),
+    /// Unmounted, but the daemon could not write everything.
+    #[error("'{}' is unmounted, but not everything was written", .0.display())]
+    Unclean(PathBuf),
+    /// The kernel or fusermount3 refuses.
+    #[error("cannot mount on '{}': {}", .0.display(), .1)]
+    Mount(PathBuf, io::Error),
+    /// The kernel or fusermount3 refuses.
+    #[error("cannot unmount '{}': {}", .0.display(), .1)]
+    Unmount(PathBuf, io::Error),
+    /// The mount point cannot be examined.
+    #[error("cannot read '{}': {}", .0.display(), .1)]
+    Path(PathBuf, io::Error),
+    /// Requests cannot be read any more.
+    #[error("cannot serve requests: {0}")]
+    Serve(#[source] io::Error),
+    /// The end of the session could not be written.
+    #[error("cannot close the volume: {0}")]
+    Close(#[source] crate::fs::Error),
+}
+
+impl Error {
+    /// What to do about it.
+    pub fn hint(&self) -> Option<&'static str> {
+        Some(match self {
+            Self::Option(error) => error.hint(),
+            Self::NoDevice => "load it with modprobe fuse, as root",
+            Self::NoFusermount => "install the package fuse3",
+            Self::AllowOther => "root may add the line user_allow_other to /etc/fuse.conf",
+            Self::Missing(_) => "make it with mkdir",
+            Self::NotDirectory(_) => "name a directory",
+            Self::NotEmpty(_) => "name an empty directory, or hide what it holds with -o nonempty",
+            Self::Nested(_) => "name a directory elsewhere",
+            Self::AlreadyMounted { .. } => "unmount it with cryptfs umount DIR",
+            Self::NotMounted(_) => "cryptfs status shows what is mounted",
+            Self::Foreign(_) => "unmount it with umount",
+            Self::Busy(..) => "close these programs, or leave the directory",
+            Self::Unclean(_) => "the reason is in the log; cryptfs check looks for damage",
+            Self::Mount(..) | Self::Unmount(..) | Self::Path(..) | Self::Serve(_) => return None,
+            Self::Close(_) => "cryptfs check looks for damage",
+        })
+    }
+}
+
+fn list(processes: &[Process]) -> String {
+    let names: Vec<String> = processes.iter().map(Process::to_string).collect();
+    if names.is_empty() {
+        String::new()
+    } else {
+        format!(" by {}", names.join(", "))
+    }
+}

@@ -1,0 +1,303 @@
+//! A mount and the threads that serve it.
+//!
+//! fuser mounts and shakes hands. The loop is ours: fuser's own answers the newer operations (O_TMPFILE, statx, syncfs)
+//! with ENOSYS before a file system could see them.
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use fuser::{Config, InitFlags, KernelConfig, MountOption, SessionACL};
+use rustix::io::Errno;
+use rustix::mount::MountFlags;
+
+use super::abi::{self, InHeader};
+use super::adapter::{Call, Failure, Outcome};
+use super::counters::Counters;
+use super::options::escape;
+use super::wire::{Reader, Reply, RequestBuffer};
+use super::{Error, MountOptions};
+use crate::fs::{self, FileSystem};
+use crate::sys;
+
+/// Largest read and write; more than `/proc/sys/fs/fuse/max_pages_limit` allows by default would be cut by the kernel.
+const MAX_IO: u32 = 1 << 20;
+/// Requests that the kernel may send ahead without anybody waiting (read-ahead, write-back).
+const MAX_BACKGROUND: u16 = 64;
+
+/// What the kernel is asked for; what it does not know it does without.
+const WANTED: [InitFlags; 11] = [
+    // Small writes are gathered, and pages outlive a close: the mount is the only writer.
+    InitFlags::FUSE_WRITEBACK_CACHE,
+    InitFlags::FUSE_CACHE_SYMLINKS,
+    InitFlags::FUSE_PARALLEL_DIROPS,
+    InitFlags::FUSE_DO_READDIRPLUS,
+    InitFlags::FUSE_READDIRPLUS_AUTO,
+    InitFlags::FUSE_ATOMIC_O_TRUNC,
+    // We clear set-ID bits, so the kernel need not ask for security.capability before each write.
+    InitFlags::FUSE_HANDLE_KILLPRIV_V2,
+    // ACLs are enforced by the kernel; a default ACL overrides the umask, so that comes to us unapplied.
+    InitFlags::FUSE_POSIX_ACL,
+    InitFlags::FUSE_DONT_MASK,
+    InitFlags::FUSE_SETXATTR_EXT,
+    InitFlags::FUSE_MAX_PAGES,
+];
+
+/// All that fuser gets to see of us.
+#[derive(Debug)]
+struct Handshake {
+    /// The kernel's capabilities, once known.
+    capabilities: Arc<AtomicU64>,
+}
+
+impl fuser::Filesystem for Handshake {
+    fn init(&mut self, _: &fuser::Request, config: &mut KernelConfig) -> io::Result<()> {
+        self.capabilities
+            .store(config.capabilities().bits(), Ordering::Relaxed);
+        for flag in WANTED {
+            let _ = config.add_capabilities(flag);
+        }
+        let _ = config.set_max_write(MAX_IO);
+        if let Err(most) = config.set_max_readahead(MAX_IO) {
+            let _ = config.set_max_readahead(most);
+        }
+        let _ = config.set_max_background(MAX_BACKGROUND);
+        Ok(())
+    }
+}
+
+/// A mounted file system, which nobody serves yet. Dropping it unmounts.
+#[derive(Debug)]
+pub struct Session {
+    session: fuser::Session<Handshake>,
+    point: PathBuf,
+    setxattr_ext: bool,
+    threads: usize,
+    counters: Arc<Counters>,
+}
+
+impl Session {
+    /// Mounts on `point`, which [`super::mountpoint::check`] gave, and agrees with the kernel on the protocol.
+    ///
+    /// # Errors
+    /// No FUSE here, or the kernel or fusermount3 refuses.
+    pub fn mount(point: &Path, options: &MountOptions) -> Result<Self, Error> {
+        if !Path::new("/dev/fuse").exists() {
+            return Err(Error::NoDevice);
+        }
+        let capabilities = Arc::new(AtomicU64::new(0));
+        let handshake = Handshake {
+            capabilities: Arc::clone(&capabilities),
+        };
+        let session = fuser::Session::new(handshake, point, &config(options))
+            .map_err(|source| refused(point, source))?;
+        tune_readahead(point);
+        let granted = InitFlags::from_bits_retain(capabilities.load(Ordering::Relaxed));
+        Ok(Self {
+            session,
+            point: point.to_owned(),
+            setxattr_ext: granted.contains(InitFlags::FUSE_SETXATTR_EXT),
+            threads: options.threads,
+            counters: Arc::new(Counters::new(options.threads)),
+        })
+    }
+
+    /// The request counters.
+    pub fn counters(&self) -> Arc<Counters> {
+        Arc::clone(&self.counters)
+    }
+
+    /// Where it is mounted.
+    pub fn point(&self) -> &Path {
+        &self.point
+    }
+
+    /// Serves until it is unmounted.
+    ///
+    /// # Errors
+    /// No worker could start, or one could not read requests any more.
+    pub fn run(self, file_system: &Arc<dyn FileSystem>) -> io::Result<()> {
+        let first = self.session.as_fd();
+        // A descriptor for each worker spares them a lock; without it they share one.
+        let clone = |_| sys::fuse::clone_device(first).ok();
+        let clones: Vec<Option<OwnedFd>> = (1..self.threads).map(clone).collect();
+        let clones = clones
+            .iter()
+            .map(|clone| clone.as_ref().map_or(first, AsFd::as_fd));
+        std::thread::scope(|scope| {
+            let start = |(number, device)| {
+                let mut worker = Worker {
+                    number,
+                    device,
+                    file_system: &**file_system,
+                    request: RequestBuffer::new(MAX_IO as usize),
+                    reply: Reply::new(MAX_IO as usize),
+                    setxattr_ext: self.setxattr_ext,
+                    counters: &self.counters,
+                };
+                let thread = std::thread::Builder::new().name(format!("fuse-{number}"));
+                thread.spawn_scoped(scope, move || worker.run())
+            };
+            let mut workers = std::iter::once(first).chain(clones).enumerate().map(start);
+            let mut running = vec![workers.next().unwrap_or_else(|| Err(panicked()))?];
+            running.extend(workers.flatten());
+            let ends = running.into_iter().map(|worker| worker.join());
+            let ends: Vec<_> = ends
+                .map(|end| end.unwrap_or_else(|_| Err(panicked())))
+                .collect();
+            ends.into_iter().collect()
+        })
+    }
+}
+
+fn panicked() -> io::Error {
+    io::Error::other("a worker panicked")
+}
+
+fn config(options: &MountOptions) -> Config {
+    let flag = |flag, option| options.flags.contains(flag).then_some(option);
+    let source = options
+        .source
+        .as_deref()
+        .unwrap_or_else(|| "cryptfs".as_ref());
+    // As root fuser hands the source to mount(2), otherwise to fusermount3 in a list.
+    let source = if rustix::process::geteuid().is_root() {
+        source.to_string_lossy().into_owned()
+    } else {
+        escape(source).to_string_lossy().into_owned()
+    };
+    let nosuid = options.flags.contains(MountFlags::NOSUID);
+    let nodev = options.flags.contains(MountFlags::NODEV);
+    let mut config = Config::default();
+    config.acl = if options.allow_other {
+        SessionACL::All
+    } else {
+        SessionACL::Owner
+    };
+    config.mount_options = vec![
+        MountOption::DefaultPermissions,
+        MountOption::FSName(source),
+        // Not MountOption::Subtype: that one is lost when root mounts.
+        MountOption::CUSTOM(format!("subtype={}", options.subtype.to_string_lossy())),
+        if nosuid {
+            MountOption::NoSuid
+        } else {
+            MountOption::Suid
+        },
+        if nodev {
+            MountOption::NoDev
+        } else {
+            MountOption::Dev
+        },
+    ];
+    config.mount_options.extend(
+        [
+            flag(MountFlags::RDONLY, MountOption::RO),
+            flag(MountFlags::NOEXEC, MountOption::NoExec),
+            flag(MountFlags::NOATIME, MountOption::NoAtime),
+            flag(MountFlags::SYNCHRONOUS, MountOption::Sync),
+            flag(MountFlags::DIRSYNC, MountOption::DirSync),
+        ]
+        .into_iter()
+        .flatten(),
+    );
+    config
+}
+
+fn refused(point: &Path, source: io::Error) -> Error {
+    match source.kind() {
+        io::ErrorKind::PermissionDenied if source.to_string().contains("user_allow_other") => {
+            Error::AllowOther
+        }
+        io::ErrorKind::NotFound => Error::NoFusermount,
+        _ => Error::Mount(point.to_owned(), source),
+    }
+}
+
+/// Lets the kernel read ahead as much as one request can carry; its default is 128 KiB. Root may, others do without.
+fn tune_readahead(point: &Path) {
+    if let Ok(Some(mount)) = sys::mountinfo::mount_at(point) {
+        let (major, minor) = mount.device;
+        let file = format!("/sys/class/bdi/{major}:{minor}/read_ahead_kb");
+        let _ = std::fs::write(file, (MAX_IO / 1024).to_string());
+    }
+}
+
+/// A thread that takes requests, one at a time.
+struct Worker<'a> {
+    number: usize,
+    device: BorrowedFd<'a>,
+    file_system: &'a dyn FileSystem,
+    request: RequestBuffer,
+    reply: Reply,
+    setxattr_ext: bool,
+    counters: &'a Counters,
+}
+
+impl Worker<'_> {
+    /// Until the file system is unmounted.
+    fn run(&mut self) -> io::Result<()> {
+        loop {
+            match rustix::io::read(self.device, self.request.space()) {
+                Ok(length) => self.serve(length)?,
+                // NOENT: its sender was interrupted before we got the request.
+                Err(Errno::INTR | Errno::AGAIN | Errno::NOENT) => {}
+                Err(Errno::NODEV) => return Ok(()),
+                Err(errno) => return Err(errno.into()),
+            }
+        }
+    }
+
+    fn serve(&mut self, length: usize) -> io::Result<()> {
+        let mut body = Reader::new(self.request.filled(length));
+        let Ok(header) = InHeader::parse(&mut body) else {
+            return Err(io::Error::other("the kernel sent less than a header"));
+        };
+        self.counters.count(self.number, header.opcode);
+        self.reply.clear();
+        let mut call = Call {
+            fs: self.file_system,
+            header: &header,
+            body,
+            reply: &mut self.reply,
+            setxattr_ext: self.setxattr_ext,
+        };
+        let errno = match catch_unwind(AssertUnwindSafe(|| call.serve())) {
+            Ok(Outcome::Silent) => return Ok(()),
+            Ok(Outcome::Reply(Ok(()))) => 0,
+            Ok(Outcome::Reply(Err(failure))) => {
+                report(&header, &failure);
+                failure.errno()
+            }
+            // Whoever waits for the answer must not hang.
+            Err(_) => Errno::IO.raw_os_error(),
+        };
+        self.send(header.unique, errno)
+    }
+
+    /// The last thing done for a request: the kernel may at once send another worker the RELEASE of its handle.
+    fn send(&mut self, unique: u64, errno: i32) -> io::Result<()> {
+        match rustix::io::write(self.device, self.reply.finish(unique, errno)) {
+            // NOENT: the connection was aborted, and all its references with it.
+            Ok(_) | Err(Errno::NOENT | Errno::NODEV) => Ok(()),
+            // The kernel did not like the answer and has told the caller EIO.
+            Err(Errno::INVAL) => {
+                sys::log::error(format_args!("a reply was refused"));
+                Ok(())
+            }
+            Err(errno) => Err(errno.into()),
+        }
+    }
+}
+
+/// Tells the log about damage: the person who reads EIO in a program looks there for the reason.
+fn report(header: &InHeader, failure: &Failure) {
+    let Failure::Fs(error @ fs::Error::Damaged(_)) = failure else {
+        return;
+    };
+    let operation = abi::opcode_name(header.opcode).unwrap_or("request");
+    let node = header.nodeid;
+    sys::log::error(format_args!("{operation} of node {node}: {error}"));
+}

@@ -1,0 +1,261 @@
+//! The rules of the format, each with what goes wrong without it. A crash is a tree that was never closed.
+use super::{keys, me, open, open_with};
+use cryptfs::directory::Directory;
+use cryptfs::directory::backing::Backing;
+use cryptfs::directory::name::{DirId, NameEncoding, Names};
+use cryptfs::directory::record::{Op, Recorder};
+use cryptfs::fs::*;
+use std::ffi::OsStr;
+use std::fs::OpenOptions;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
+
+const WRITE: OpenFlags = OpenFlags { write: true, truncate: false, kill_privileges: false, unlinkable: false };
+const READ: OpenFlags = OpenFlags { write: false, ..WRITE };
+const EIO: i32 = 5;
+
+fn write_file(tree: &Directory, name: &str, data: &[u8]) -> NodeId {
+    let (entry, handle) = tree.create(ROOT, OsStr::new(name), 0o644, WRITE, &me()).expect("create");
+    tree.write(entry.node, handle, 0, data, false).expect("write");
+    tree.release(entry.node, handle).expect("release");
+    entry.node
+}
+
+fn read_file(tree: &Directory, name: &str) -> Result<Vec<u8>> {
+    let entry = tree.lookup(ROOT, OsStr::new(name))?;
+    let handle = tree.open(entry.node, READ)?;
+    let mut data = vec![0; entry.attr.size as usize + 1];
+    let result = tree.read(entry.node, handle, 0, &mut data);
+    tree.release(entry.node, handle)?;
+    data.truncate(result?);
+    Ok(data)
+}
+
+/// The backing file of a name in the root.
+fn backing_file(path: &Path, name: &str) -> PathBuf {
+    let names = Names::new(keys(), NameEncoding::Base64Url);
+    let sealed = names.file(DirId([5; 12]), name.as_bytes());
+    path.join(OsStr::from_bytes(sealed.entry.as_bytes()))
+}
+
+fn edit(path: &Path) -> std::fs::File {
+    OpenOptions::new().read(true).write(true).open(path).expect("open the backing file")
+}
+
+fn pattern(length: usize) -> Vec<u8> {
+    (0..length).map(|i| (i % 251) as u8 + 1).collect()
+}
+
+#[test]
+fn a_unit_of_another_file_is_refused() {
+    let dir = tempfile::tempdir().expect("tempdir");
+    let tree = open(dir.path());
+    write_file(&tree, "a", &pattern(20_000));
+    write_file(&tree, "b", &pattern(20_000));
+    tree.close().expect("close");
+    let mut unit = [0; 4096];
+    edit(&backing_file(dir.path(), "a")).read_exact_at(&mut unit, 2 * 4096).expect("read");
+    edit(&backing_file(dir.path(), "b")).write_all_at(&unit, 2 * 4096).expect("write");
+    let error = read_file(&open(dir.path()), "b").expect_err("spliced unit was accepted");
+    assert!(matches!(error, Error::Damaged(Damage::Foreign)), "{error}");
+}
+
+#[test]
+fn content_rewritten_after_truncation_shares_nothing_with_the_old() {
+    let dir = tempfile::tempdir().expect("tempdir");
+    let tree = open(dir.path());
+    let node = write_file(&tree, "a", &pattern(20_000));
+    let mut old = [0; 4096];
+    edit(&backing_file(dir.path(), "a")).read_exact_at(&mut old, 4096).expect("read");
+    let handle = tree.open(node, OpenFlags { truncate: true, ..WRITE }).expect("O_TRUNC");
+    tree.write(node, handle, 0, &pattern(20_000), false).expect("write");
+    tree.release(node, handle).expect("release");
+    tree.close().expect("close");
+    let mut new = [0; 4096];
+    edit(&backing_file(dir.path(), "a")).read_exact_at(&mut new, 4096).expect("read");
+    assert_ne!(old[32..], new[32..], "same content, same key");
+    edit(&backing_file(dir.path(), "a")).write_all_at(&old, 4096).expect("write");
+    assert_eq!(read_file(&open(dir.path()), "a").expect_err("old unit was accepted").errno(), EIO);
+}
+
+#[test]
+fn a_rename_or_a_close_does_not_touch_mtime() {
+    let dir = tempfile::tempdir().expect("tempdir");
+    let tree = open(dir.path());
+    let (entry, handle) = tree.create(ROOT, OsStr::new("a"), 0o644, WRITE, &me()).expect("create");
+    tree.write(entry.node, handle, 0, &pattern(30_000), false).expect("write");
+    let time = Time { sec: 1_000_000_000, nsec: 5 };
+    let set = SetAttr { mtime: Some(SetTime::At(time)), ..SetAttr::default() };
+    tree.setattr(entry.node, &set).expect("utimes");
+    tree.release(entry.node, handle).expect("release");
+    tree.rename((ROOT, OsStr::new("a")), (ROOT, OsStr::new("b")), Rename::Replace).expect("rename");
+    assert_eq!(tree.getattr(entry.node).expect("getattr").mtime, time);
+}
+
+#[test]
+fn the_size_stands_in_the_backing_length_and_no_old_unit_in_the_slack() {
+    let dir = tempfile::tempdir().expect("tempdir");
+    let tree = open(dir.path());
+    let node = write_file(&tree, "a", &pattern(30_000));
+    let path = backing_file(dir.path(), "a");
+    assert_eq!(path.metadata().expect("stat").len(), 8 * 4096 + (8 * 4064 - 64 - 30_000));
+    tree.setattr(node, &SetAttr { size: Some(9000), ..SetAttr::default() }).expect("truncate");
+    let length = path.metadata().expect("stat").len();
+    assert_eq!(length, 3 * 4096 + (3 * 4064 - 64 - 9000));
+    let mut slack = vec![0xff; length as usize - 3 * 4096];
+    edit(&path).read_exact_at(&mut slack, 3 * 4096).expect("read");
+    assert!(slack.iter().all(|b| *b == 0), "the head of an old unit stays in the slack");
+    tree.close().expect("close");
+    assert_eq!(read_file(&open(dir.path()), "a").expect("read"), pattern(9000));
+}
+
+#[test]
+fn after_a_crash_lookup_tells_the_size_that_the_data_proves() {
+    let dir = tempfile::tempdir().expect("tempdir");
+    let tree = open(dir.path());
+    write_file(&tree, "a", &pattern(5000));
+    tree.sync().expect("sync");
+    drop(tree); // the power goes
+    let file = edit(&backing_file(dir.path(), "a"));
+    file.set_len(2 * 4096 + 100).expect("grow"); // an append moved the length, its data never came
+    let tree = open(dir.path());
+    assert!(tree.after_crash());
+    assert_eq!(tree.lookup(ROOT, OsStr::new("a")).expect("lookup").attr.size, 5000);
+    assert_eq!(read_file(&tree, "a").expect("read"), pattern(5000));
+}
+
+#[test]
+fn a_size_that_was_given_out_wrong_is_taken_back_by_a_new_node() {
+    let dir = tempfile::tempdir().expect("tempdir");
+    let tree = open(dir.path());
+    write_file(&tree, "a", &pattern(5000));
+    drop(tree);
+    open(dir.path()).close().expect("close"); // a session that does not look at the file
+    edit(&backing_file(dir.path(), "a")).set_len(2 * 4096 + 100).expect("grow");
+    let tree = open(dir.path());
+    let before = tree.lookup(ROOT, OsStr::new("a")).expect("lookup");
+    assert_ne!(before.attr.size, 5000);
+    let error = tree.open(before.node, READ).expect_err("opened with a wrong size");
+    assert!(matches!(error, Error::Stale), "{error}");
+    let after = tree.lookup(ROOT, OsStr::new("a")).expect("lookup");
+    assert_ne!(after.node, before.node);
+    assert_eq!(after.attr.size, 5000);
+    assert_eq!(read_file(&tree, "a").expect("read"), pattern(5000));
+}
+
+#[test]
+fn a_short_unit_in_the_middle_reads_as_zeros_after_its_end() {
+    let dir = tempfile::tempdir().expect("tempdir");
+    let tree = open(dir.path());
+    let node = write_file(&tree, "a", &pattern(5000));
+    let handle = tree.open(node, WRITE).expect("open");
+    tree.write(node, handle, 8064, b"next unit", false).expect("write");
+    tree.release(node, handle).expect("release");
+    tree.close().expect("close");
+    let want = [&pattern(5000)[..], &[0; 8064 - 5000], b"next unit"].concat();
+    assert_eq!(read_file(&open(dir.path()), "a").expect("read"), want);
+}
+
+#[test]
+fn pages_of_zeros_at_the_end_were_never_written() {
+    let dir = tempfile::tempdir().expect("tempdir");
+    let tree = open(dir.path());
+    write_file(&tree, "a", &pattern(5000));
+    drop(tree);
+    edit(&backing_file(dir.path(), "a")).set_len(6 * 4096).expect("grow");
+    assert_eq!(read_file(&open(dir.path()), "a").expect("read"), pattern(5000));
+}
+
+#[test]
+fn a_page_of_zeros_inside_is_an_error_there_and_only_there() {
+    let dir = tempfile::tempdir().expect("tempdir");
+    let tree = open(dir.path());
+    write_file(&tree, "a", &pattern(30_000));
+    tree.close().expect("close");
+    edit(&backing_file(dir.path(), "a")).write_all_at(&[0; 4096], 3 * 4096).expect("write");
+    let tree = open(dir.path());
+    let node = tree.lookup(ROOT, OsStr::new("a")).expect("lookup").node;
+    let handle = tree.open(node, READ).expect("open");
+    let (start, end) = (3 * 4064 - 64, 4 * 4064 - 64);
+    for at in (0..30_000u64).step_by(500) {
+        let mut buf = [0; 500];
+        let hit = at + 500 > start && at < end;
+        match tree.read(node, handle, at, &mut buf) {
+            Ok(n) => {
+                assert!(!hit, "zeros at {at} without an error");
+                assert_eq!(buf[..n], pattern(30_000)[at as usize..at as usize + n]);
+            }
+            Err(error) => assert!(hit && error.errno() == EIO, "{error} at {at}"),
+        }
+    }
+}
+
+#[derive(Default)]
+struct Log(Mutex<Vec<Op>>);
+
+impl Recorder for Log {
+    fn record(&self, op: Op) {
+        self.0.lock().expect("no panic while recording").push(op);
+    }
+}
+
+#[test]
+fn a_file_says_durably_that_it_is_sparse_before_it_has_a_hole() {
+    let dir = tempfile::tempdir().expect("tempdir");
+    let log = Arc::new(Log::default());
+    let tree = open_with(dir.path(), false, Backing::recorded(log.clone()));
+    let node = write_file(&tree, "a", &pattern(100));
+    let handle = tree.open(node, WRITE).expect("open");
+    log.0.lock().expect("log").clear();
+    tree.write(node, handle, 1 << 20, b"far", false).expect("write");
+    let ops = log.0.lock().expect("log").clone();
+    let header = ops.iter().position(|op| matches!(op, Op::Write { offset: 0, .. })).expect("unit 0 is written");
+    let sync = ops.iter().position(|op| matches!(op, Op::Sync { .. })).expect("and synced");
+    let far = ops.iter().position(|op| matches!(op, Op::Write { offset, .. } if *offset > 4096)).expect("before the far unit");
+    assert!(header < sync && sync < far, "{ops:?}");
+    tree.release(node, handle).expect("release");
+    tree.close().expect("close");
+    let data = read_file(&open(dir.path()), "a").expect("read");
+    assert_eq!(data.len(), (1 << 20) + 3);
+    assert!(data[100..1 << 20].iter().all(|b| *b == 0));
+}
+
+#[test]
+fn a_file_cut_or_grown_outside_is_an_error_after_a_clean_end() {
+    for units in [7, 9] {
+        let dir = tempfile::tempdir().expect("tempdir");
+        let tree = open(dir.path());
+        write_file(&tree, "a", &pattern(30_000));
+        tree.close().expect("close");
+        edit(&backing_file(dir.path(), "a")).set_len(units * 4096).expect("set length");
+        let error = read_file(&open(dir.path()), "a").expect_err("another length was accepted");
+        assert!(matches!(error, Error::Damaged(Damage::Length)), "{error}");
+    }
+}
+
+#[test]
+fn readers_and_writers_of_one_page_never_see_a_torn_unit() {
+    let dir = tempfile::tempdir().expect("tempdir");
+    let tree = Arc::new(open(dir.path()));
+    let node = write_file(&tree, "a", &pattern(20_000));
+    let handle = tree.open(node, WRITE).expect("open");
+    std::thread::scope(|scope| {
+        for thread in 0..2u8 {
+            let tree = &tree;
+            scope.spawn(move || {
+                for round in 0..300 {
+                    let at = (round % 7) * 1000;
+                    tree.write(node, handle, at, &[thread + 1; 5000], false).expect("write");
+                }
+            });
+            scope.spawn(move || {
+                let mut buf = vec![0; 20_000];
+                for _ in 0..300 {
+                    assert_eq!(tree.read(node, handle, 0, &mut buf).expect("read"), 20_000);
+                }
+            });
+        }
+    });
+}
