@@ -20,8 +20,6 @@ pub struct StateRecord {
     pub sequence: u64,
     pub header: [u8; 32],
     pub generation: u64,
-    pub session: u64,
-    pub clean: bool,
     pub path: Vec<u8>,
 }
 

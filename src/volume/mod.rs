@@ -36,7 +36,7 @@ pub use error::{Error, Result};
 pub use header::{Header, Kind};
 pub use keystore::Keystore;
 pub use locked::{Locked, Rollback, Swapped};
-pub use opened::{MountOptions, Mountable, Opened, Session};
+pub use opened::{MountOptions, Mountable, Opened};
 pub use place::{Access, MountLock, Place};
 pub use protector::{Credential, Protector, ProtectorKind, ProtectorState};
 pub use recovery_password::RecoveryPassword;

@@ -2,13 +2,12 @@
 use super::copies::CopyReport;
 use super::error::{Error, Result};
 use super::header::{Header, Kind};
-use super::keys::{Keys, Uuid};
+use super::keys::Keys;
 use super::keystore::Keystore;
 use super::locked::{Locked, Rollback};
 use super::place::{Access, MountLock, Place};
 use super::state::State;
 use super::unlocked::Volume;
-use crate::crypto::secret::Secret;
 use std::path::Path;
 
 /// What a file system needs of an unlocked volume.
@@ -34,8 +33,10 @@ pub struct MountOptions {
 pub struct Mountable {
     /// The unlocked volume: for the file system.
     pub opened: Opened,
-    /// The mount lock and what the keystore remembers: for whoever ends the mount.
-    pub session: Session,
+    /// Keeps other mounts out for as long as it lives.
+    pub lock: MountLock,
+    /// What the keystore remembers of the volume: an image looks for its generation.
+    pub state: State,
     /// Header copies that were put right. To be told to the person.
     pub repaired: Vec<CopyReport>,
     /// What else the person should know: "header copies could not be repaired: ...".
@@ -44,10 +45,10 @@ pub struct Mountable {
 
 impl Mountable {
     /// Unlocks with the keystore, takes the mount lock, repairs the header's copies and remembers what was seen.
-    pub fn open(path: &Path, keystore: Keystore, options: MountOptions) -> Result<Self> {
+    pub fn open(path: &Path, keystore: &Keystore, options: MountOptions) -> Result<Self> {
         let locked = Locked::open(path)?;
         let lock = locked.place().lock(options.access)?;
-        let volume = locked.unlock_auto(&keystore, options.rollback)?;
+        let volume = locked.unlock_auto(keystore, options.rollback)?;
         Self::of(volume, lock, keystore, options.access)
     }
 
@@ -55,7 +56,7 @@ impl Mountable {
     pub fn of(
         mut volume: Volume,
         lock: MountLock,
-        keystore: Keystore,
+        keystore: &Keystore,
         access: Access,
     ) -> Result<Self> {
         let mut warnings = Vec::new();
@@ -70,63 +71,17 @@ impl Mountable {
                 Err(e) => warnings.push(format!("header copies could not be repaired: {e}")),
             }
         }
-        let state = volume.remember(&keystore).unwrap_or_else(|e| {
+        let state = volume.remember(keystore).unwrap_or_else(|e| {
             warnings.push(format!("the keystore could not be updated: {e}"));
             State::default()
         });
-        let session = Session {
-            _lock: lock,
-            key: volume.session_key(),
-            uuid: volume.header().uuid,
-            keystore,
-            state,
-        };
         Ok(Self {
             opened: volume.into_opened()?,
-            session,
+            lock,
+            state,
             repaired,
             warnings,
         })
-    }
-}
-
-/// One mount of a volume: keeps other mounts out for as long as it lives, and remembers in the keystore whether it ended
-/// cleanly.
-pub struct Session {
-    _lock: MountLock,
-    key: Secret<32>,
-    uuid: Uuid,
-    keystore: Keystore,
-    state: State,
-}
-
-impl Session {
-    /// What the keystore remembers: before [`Session::begin`], of the session before this one.
-    pub fn state(&self) -> &State {
-        &self.state
-    }
-
-    /// Marks a read-write session as begun: until [`Session::end`] the volume counts as not cleanly closed.
-    pub fn begin(&mut self) -> Result<()> {
-        self.state.session += 1;
-        self.state.clean = false;
-        self.save()
-    }
-
-    /// Marks the session as cleanly ended: after `FileSystem::close`.
-    pub fn end(&mut self) -> Result<()> {
-        self.state.clean = true;
-        self.save()
-    }
-
-    /// Remembers an image's newest generation.
-    pub fn set_generation(&mut self, generation: u64) -> Result<()> {
-        self.state.generation = generation;
-        self.save()
-    }
-
-    fn save(&self) -> Result<()> {
-        self.keystore.save_state(&self.uuid, &self.key, &self.state)
     }
 }
 

@@ -17,10 +17,6 @@ pub struct State {
     pub header: [u8; 32],
     /// An image's newest generation.
     pub generation: u64,
-    /// Counts the read-write mounts.
-    pub session: u64,
-    /// The last session ended cleanly.
-    pub clean: bool,
     /// Where the volume was last seen.
     pub path: Vec<u8>,
 }
@@ -37,8 +33,6 @@ impl State {
             sequence: self.sequence,
             header: self.header,
             generation: self.generation,
-            session: self.session,
-            clean: self.clean,
             path: self.path.clone(),
         });
         let mac = digest::hmac_sha256(key, &[MAGIC, volume, &record]);
@@ -59,8 +53,6 @@ impl State {
             sequence: record.sequence,
             header: record.header,
             generation: record.generation,
-            session: record.session,
-            clean: record.clean,
             path: record.path,
         })
     }
@@ -75,7 +67,7 @@ mod tests {
         let key = Secret::random();
         let state = State {
             sequence: 7,
-            session: 3,
+            generation: 3,
             path: b"/srv/data".to_vec(),
             ..State::default()
         };

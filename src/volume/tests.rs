@@ -1,4 +1,5 @@
 //! Volumes on a real directory: made, opened, damaged, repaired.
+use super::state::State;
 use super::*;
 use crate::crypto::secret::Secret;
 use std::os::unix::fs::PermissionsExt;
@@ -360,7 +361,7 @@ fn one_writer_or_many_readers() {
 }
 
 #[test]
-fn mounting_repairs_and_keeps_the_session() {
+fn mounting_repairs_and_keeps_the_state() {
     let bench = Bench::new();
     bench.make();
     std::fs::remove_dir_all(bench.volume.join(".cryptfs")).unwrap();
@@ -368,16 +369,20 @@ fn mounting_repairs_and_keeps_the_session() {
         access: Access::ReadWrite,
         rollback: Rollback::Refuse,
     };
-    let open = || Mountable::open(&bench.volume, bench.keys(), options);
-    let mut mount = open().unwrap();
+    let keys = bench.keys();
+    let open = || Mountable::open(&bench.volume, &keys, options);
+    let mount = open().unwrap();
     assert_eq!(mount.repaired.len(), 2);
     assert!(matches!(open(), Err(Error::AlreadyMounted(_))));
-    mount.session.begin().unwrap();
-    mount.session.end().unwrap();
+    let state = State {
+        generation: 7,
+        ..mount.state.clone()
+    };
+    let (uuid, key) = (&mount.opened.header.uuid, mount.opened.keys.session());
+    keys.save_state(uuid, key, &state).unwrap();
     drop(mount);
     let mount = open().unwrap();
-    let state = mount.session.state();
-    assert_eq!((state.session, state.clean), (1, true));
+    assert_eq!(mount.state.generation, 7);
     assert!(mount.repaired.is_empty() && mount.warnings.is_empty());
 }
 

@@ -15,7 +15,6 @@ use super::recovery_password::RecoveryPassword;
 use super::state::State;
 use super::vmk::Vmk;
 use crate::crypto::kdf::Stretch;
-use crate::crypto::secret::Secret;
 use std::os::unix::ffi::OsStrExt;
 
 /// An unlocked volume. Exists only through an unlock, or because it was just made.
@@ -93,11 +92,6 @@ impl Volume {
         fveks
             .and_then(|fveks| Keys::derive(&h.uuid, h.cipher, h.tag, &fveks, self.vmk.session()))
             .ok_or(Error::HeaderForged)
-    }
-
-    /// Authenticates what the keystore remembers of the volume.
-    pub(crate) fn session_key(&self) -> Secret<32> {
-        self.vmk.session()
     }
 
     /// Recovery passwords kept in escrow, with their protectors.
