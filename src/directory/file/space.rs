@@ -14,7 +14,12 @@ impl File {
         } else if size > state.size {
             state.grow(&self.store, size)?;
         }
-        state.settle_slack(&self.store)
+        // Also where the length is right already: truncation to the same size moves mtime.
+        state.length = layout::backing_length(size);
+        Ok(self
+            .store
+            .backing
+            .truncate(state.fd.as_fd(), state.length)?)
     }
 
     /// fallocate(2).
