@@ -15,6 +15,9 @@ pub enum Error {
     /// `/dev/fuse` is missing.
     #[error("this system has no FUSE: /dev/fuse is missing")]
     NoDevice,
+    /// `/dev/fuse` cannot be opened.
+    #[error("cannot open /dev/fuse: {0}")]
+    Device(#[source] io::Error),
     /// fusermount3 is missing.
     #[error("fusermount3 is missing, and only root mounts without it")]
     NoFusermount,
@@ -76,6 +79,9 @@ impl Error {
         Some(match self {
             Self::Option(error) => error.hint(),
             Self::NoDevice => "load it with modprobe fuse, as root",
+            Self::Device(_) => {
+                "everybody may open it on most systems: root sets that with chmod 666 /dev/fuse"
+            }
             Self::NoFusermount => "install the package fuse3",
             Self::AllowOther => "root may add the line user_allow_other to /etc/fuse.conf",
             Self::Missing(_) => "make it with mkdir",

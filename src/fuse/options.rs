@@ -50,6 +50,15 @@ impl Default for MountOptions {
     }
 }
 
+/// What mount(8) repeats from mountinfo when it remounts; nobody may choose these.
+const REPEATED: &[&[u8]] = &[
+    b"user_id",
+    b"group_id",
+    b"rootmode",
+    b"max_read",
+    b"blksize",
+];
+
 /// An option that cannot be taken.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum OptionError {
@@ -129,10 +138,11 @@ impl MountOptions {
     /// # Errors
     /// An option is unknown, or its value makes no sense.
     pub fn add(&mut self, list: &OsStr) -> Result<(), OptionError> {
-        split(list.as_bytes())
-            .iter()
-            .filter(|o| !o.is_empty())
-            .try_for_each(|o| self.add_one(o))
+        let list = split(list.as_bytes());
+        self.remount |= list.iter().any(|option| option == b"remount");
+        list.iter()
+            .filter(|option| !option.is_empty())
+            .try_for_each(|option| self.add_one(option))
     }
 
     fn add_one(&mut self, option: &[u8]) -> Result<(), OptionError> {
@@ -152,7 +162,7 @@ impl MountOptions {
             b"allow_other" => self.allow_other = true,
             b"allow_root" => return Err(OptionError::AllowRoot),
             b"nonempty" => self.nonempty = true,
-            b"remount" => self.remount = true,
+            b"remount" => {}
             b"stats" => self.stats = true,
             _ if IGNORED.iter().any(|name| name.as_bytes() == option) || is_comment(option) => {}
             b"fsname" | b"subtype" | b"threads" | b"log" | b"keystore" => {
@@ -179,7 +189,7 @@ impl MountOptions {
                     )));
                 }
             },
-            _ if is_comment(name) => {}
+            _ if is_comment(name) || self.remount && REPEATED.contains(&name) => {}
             _ => return None,
         }
         Some(Ok(()))
@@ -262,6 +272,13 @@ mod tests {
     fn words_of_fstab_are_ignored() {
         let noise = "defaults,_netdev,nofail,noauto,users,x-systemd.automount,x-gvfs-show=1,comment=mine,,relatime";
         assert_eq!(parse(noise), Ok(MountOptions::default()));
+    }
+
+    #[test]
+    fn a_remount_takes_what_mount_repeats() {
+        let options = parse("ro,user_id=0,max_read=4096,remount").unwrap();
+        assert!(options.remount && options.mentioned == MountFlags::RDONLY);
+        assert!(parse("ro,user_id=0").is_err());
     }
 
     #[test]

@@ -84,9 +84,7 @@ impl Session {
     /// # Errors
     /// No FUSE here, or the kernel or fusermount3 refuses.
     pub fn mount(point: &Path, options: &MountOptions) -> Result<Self, Error> {
-        if !Path::new("/dev/fuse").exists() {
-            return Err(Error::NoDevice);
-        }
+        check_device()?;
         let capabilities = Arc::new(AtomicU64::new(0));
         let handshake = Handshake {
             capabilities: Arc::clone(&capabilities),
@@ -204,6 +202,19 @@ fn config(options: &MountOptions) -> Config {
         .flatten(),
     );
     config
+}
+
+/// fuser's words for this would not say what to do.
+fn check_device() -> Result<(), Error> {
+    match std::fs::File::options()
+        .read(true)
+        .write(true)
+        .open("/dev/fuse")
+    {
+        Ok(_) => Ok(()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Err(Error::NoDevice),
+        Err(error) => Err(Error::Device(error)),
+    }
 }
 
 fn refused(point: &Path, source: io::Error) -> Error {

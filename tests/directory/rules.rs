@@ -12,13 +12,24 @@ use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
-const WRITE: OpenFlags = OpenFlags { write: true, truncate: false, kill_privileges: false, unlinkable: false };
-const READ: OpenFlags = OpenFlags { write: false, ..WRITE };
+const WRITE: OpenFlags = OpenFlags {
+    write: true,
+    truncate: false,
+    kill_privileges: false,
+    unlinkable: false,
+};
+const READ: OpenFlags = OpenFlags {
+    write: false,
+    ..WRITE
+};
 const EIO: i32 = 5;
 
 fn write_file(tree: &Directory, name: &str, data: &[u8]) -> NodeId {
-    let (entry, handle) = tree.create(ROOT, OsStr::new(name), 0o644, WRITE, &me()).expect("create");
-    tree.write(entry.node, handle, 0, data, false).expect("write");
+    let (entry, handle) = tree
+        .create(ROOT, OsStr::new(name), 0o644, WRITE, &me())
+        .expect("create");
+    tree.write(entry.node, handle, 0, data, false)
+        .expect("write");
     tree.release(entry.node, handle).expect("release");
     entry.node
 }
@@ -41,7 +52,11 @@ fn backing_file(path: &Path, name: &str) -> PathBuf {
 }
 
 fn edit(path: &Path) -> std::fs::File {
-    OpenOptions::new().read(true).write(true).open(path).expect("open the backing file")
+    OpenOptions::new()
+        .read(true)
+        .write(true)
+        .open(path)
+        .expect("open the backing file")
 }
 
 fn pattern(length: usize) -> Vec<u8> {
@@ -56,8 +71,12 @@ fn a_unit_of_another_file_is_refused() {
     write_file(&tree, "b", &pattern(20_000));
     tree.close().expect("close");
     let mut unit = [0; 4096];
-    edit(&backing_file(dir.path(), "a")).read_exact_at(&mut unit, 2 * 4096).expect("read");
-    edit(&backing_file(dir.path(), "b")).write_all_at(&unit, 2 * 4096).expect("write");
+    edit(&backing_file(dir.path(), "a"))
+        .read_exact_at(&mut unit, 2 * 4096)
+        .expect("read");
+    edit(&backing_file(dir.path(), "b"))
+        .write_all_at(&unit, 2 * 4096)
+        .expect("write");
     let error = read_file(&open(dir.path()), "b").expect_err("spliced unit was accepted");
     assert!(matches!(error, Error::Damaged(Damage::Foreign)), "{error}");
 }
@@ -68,29 +87,63 @@ fn content_rewritten_after_truncation_shares_nothing_with_the_old() {
     let tree = open(dir.path());
     let node = write_file(&tree, "a", &pattern(20_000));
     let mut old = [0; 4096];
-    edit(&backing_file(dir.path(), "a")).read_exact_at(&mut old, 4096).expect("read");
-    let handle = tree.open(node, OpenFlags { truncate: true, ..WRITE }).expect("O_TRUNC");
-    tree.write(node, handle, 0, &pattern(20_000), false).expect("write");
+    edit(&backing_file(dir.path(), "a"))
+        .read_exact_at(&mut old, 4096)
+        .expect("read");
+    let handle = tree
+        .open(
+            node,
+            OpenFlags {
+                truncate: true,
+                ..WRITE
+            },
+        )
+        .expect("O_TRUNC");
+    tree.write(node, handle, 0, &pattern(20_000), false)
+        .expect("write");
     tree.release(node, handle).expect("release");
     tree.close().expect("close");
     let mut new = [0; 4096];
-    edit(&backing_file(dir.path(), "a")).read_exact_at(&mut new, 4096).expect("read");
+    edit(&backing_file(dir.path(), "a"))
+        .read_exact_at(&mut new, 4096)
+        .expect("read");
     assert_ne!(old[32..], new[32..], "same content, same key");
-    edit(&backing_file(dir.path(), "a")).write_all_at(&old, 4096).expect("write");
-    assert_eq!(read_file(&open(dir.path()), "a").expect_err("old unit was accepted").errno(), EIO);
+    edit(&backing_file(dir.path(), "a"))
+        .write_all_at(&old, 4096)
+        .expect("write");
+    assert_eq!(
+        read_file(&open(dir.path()), "a")
+            .expect_err("old unit was accepted")
+            .errno(),
+        EIO
+    );
 }
 
 #[test]
 fn a_rename_or_a_close_does_not_touch_mtime() {
     let dir = tempfile::tempdir().expect("tempdir");
     let tree = open(dir.path());
-    let (entry, handle) = tree.create(ROOT, OsStr::new("a"), 0o644, WRITE, &me()).expect("create");
-    tree.write(entry.node, handle, 0, &pattern(30_000), false).expect("write");
-    let time = Time { sec: 1_000_000_000, nsec: 5 };
-    let set = SetAttr { mtime: Some(SetTime::At(time)), ..SetAttr::default() };
+    let (entry, handle) = tree
+        .create(ROOT, OsStr::new("a"), 0o644, WRITE, &me())
+        .expect("create");
+    tree.write(entry.node, handle, 0, &pattern(30_000), false)
+        .expect("write");
+    let time = Time {
+        sec: 1_000_000_000,
+        nsec: 5,
+    };
+    let set = SetAttr {
+        mtime: Some(SetTime::At(time)),
+        ..SetAttr::default()
+    };
     tree.setattr(entry.node, &set).expect("utimes");
     tree.release(entry.node, handle).expect("release");
-    tree.rename((ROOT, OsStr::new("a")), (ROOT, OsStr::new("b")), Rename::Replace).expect("rename");
+    tree.rename(
+        (ROOT, OsStr::new("a")),
+        (ROOT, OsStr::new("b")),
+        Rename::Replace,
+    )
+    .expect("rename");
     assert_eq!(tree.getattr(entry.node).expect("getattr").mtime, time);
 }
 
@@ -100,15 +153,33 @@ fn the_size_stands_in_the_backing_length_and_no_old_unit_in_the_slack() {
     let tree = open(dir.path());
     let node = write_file(&tree, "a", &pattern(30_000));
     let path = backing_file(dir.path(), "a");
-    assert_eq!(path.metadata().expect("stat").len(), 8 * 4096 + (8 * 4064 - 64 - 30_000));
-    tree.setattr(node, &SetAttr { size: Some(9000), ..SetAttr::default() }).expect("truncate");
+    assert_eq!(
+        path.metadata().expect("stat").len(),
+        8 * 4096 + (8 * 4064 - 64 - 30_000)
+    );
+    tree.setattr(
+        node,
+        &SetAttr {
+            size: Some(9000),
+            ..SetAttr::default()
+        },
+    )
+    .expect("truncate");
     let length = path.metadata().expect("stat").len();
     assert_eq!(length, 3 * 4096 + (3 * 4064 - 64 - 9000));
     let mut slack = vec![0xff; length as usize - 3 * 4096];
-    edit(&path).read_exact_at(&mut slack, 3 * 4096).expect("read");
-    assert!(slack.iter().all(|b| *b == 0), "the head of an old unit stays in the slack");
+    edit(&path)
+        .read_exact_at(&mut slack, 3 * 4096)
+        .expect("read");
+    assert!(
+        slack.iter().all(|b| *b == 0),
+        "the head of an old unit stays in the slack"
+    );
     tree.close().expect("close");
-    assert_eq!(read_file(&open(dir.path()), "a").expect("read"), pattern(9000));
+    assert_eq!(
+        read_file(&open(dir.path()), "a").expect("read"),
+        pattern(9000)
+    );
 }
 
 #[test]
@@ -122,7 +193,13 @@ fn after_a_crash_lookup_tells_the_size_that_the_data_proves() {
     file.set_len(2 * 4096 + 100).expect("grow"); // an append moved the length, its data never came
     let tree = open(dir.path());
     assert!(tree.after_crash());
-    assert_eq!(tree.lookup(ROOT, OsStr::new("a")).expect("lookup").attr.size, 5000);
+    assert_eq!(
+        tree.lookup(ROOT, OsStr::new("a"))
+            .expect("lookup")
+            .attr
+            .size,
+        5000
+    );
     assert_eq!(read_file(&tree, "a").expect("read"), pattern(5000));
 }
 
@@ -133,11 +210,15 @@ fn a_size_that_was_given_out_wrong_is_taken_back_by_a_new_node() {
     write_file(&tree, "a", &pattern(5000));
     drop(tree);
     open(dir.path()).close().expect("close"); // a session that does not look at the file
-    edit(&backing_file(dir.path(), "a")).set_len(2 * 4096 + 100).expect("grow");
+    edit(&backing_file(dir.path(), "a"))
+        .set_len(2 * 4096 + 100)
+        .expect("grow");
     let tree = open(dir.path());
     let before = tree.lookup(ROOT, OsStr::new("a")).expect("lookup");
     assert_ne!(before.attr.size, 5000);
-    let error = tree.open(before.node, READ).expect_err("opened with a wrong size");
+    let error = tree
+        .open(before.node, READ)
+        .expect_err("opened with a wrong size");
     assert!(matches!(error, Error::Stale), "{error}");
     let after = tree.lookup(ROOT, OsStr::new("a")).expect("lookup");
     assert_ne!(after.node, before.node);
@@ -151,7 +232,8 @@ fn a_short_unit_in_the_middle_reads_as_zeros_after_its_end() {
     let tree = open(dir.path());
     let node = write_file(&tree, "a", &pattern(5000));
     let handle = tree.open(node, WRITE).expect("open");
-    tree.write(node, handle, 8064, b"next unit", false).expect("write");
+    tree.write(node, handle, 8064, b"next unit", false)
+        .expect("write");
     tree.release(node, handle).expect("release");
     tree.close().expect("close");
     let want = [&pattern(5000)[..], &[0; 8064 - 5000], b"next unit"].concat();
@@ -164,8 +246,13 @@ fn pages_of_zeros_at_the_end_were_never_written() {
     let tree = open(dir.path());
     write_file(&tree, "a", &pattern(5000));
     drop(tree);
-    edit(&backing_file(dir.path(), "a")).set_len(6 * 4096).expect("grow");
-    assert_eq!(read_file(&open(dir.path()), "a").expect("read"), pattern(5000));
+    edit(&backing_file(dir.path(), "a"))
+        .set_len(6 * 4096)
+        .expect("grow");
+    assert_eq!(
+        read_file(&open(dir.path()), "a").expect("read"),
+        pattern(5000)
+    );
 }
 
 #[test]
@@ -174,7 +261,9 @@ fn a_page_of_zeros_inside_is_an_error_there_and_only_there() {
     let tree = open(dir.path());
     write_file(&tree, "a", &pattern(30_000));
     tree.close().expect("close");
-    edit(&backing_file(dir.path(), "a")).write_all_at(&[0; 4096], 3 * 4096).expect("write");
+    edit(&backing_file(dir.path(), "a"))
+        .write_all_at(&[0; 4096], 3 * 4096)
+        .expect("write");
     let tree = open(dir.path());
     let node = tree.lookup(ROOT, OsStr::new("a")).expect("lookup").node;
     let handle = tree.open(node, READ).expect("open");
@@ -209,11 +298,21 @@ fn a_file_says_durably_that_it_is_sparse_before_it_has_a_hole() {
     let node = write_file(&tree, "a", &pattern(100));
     let handle = tree.open(node, WRITE).expect("open");
     log.0.lock().expect("log").clear();
-    tree.write(node, handle, 1 << 20, b"far", false).expect("write");
+    tree.write(node, handle, 1 << 20, b"far", false)
+        .expect("write");
     let ops = log.0.lock().expect("log").clone();
-    let header = ops.iter().position(|op| matches!(op, Op::Write { offset: 0, .. })).expect("unit 0 is written");
-    let sync = ops.iter().position(|op| matches!(op, Op::Sync { .. })).expect("and synced");
-    let far = ops.iter().position(|op| matches!(op, Op::Write { offset, .. } if *offset > 4096)).expect("before the far unit");
+    let header = ops
+        .iter()
+        .position(|op| matches!(op, Op::Write { offset: 0, .. }))
+        .expect("unit 0 is written");
+    let sync = ops
+        .iter()
+        .position(|op| matches!(op, Op::Sync { .. }))
+        .expect("and synced");
+    let far = ops
+        .iter()
+        .position(|op| matches!(op, Op::Write { offset, .. } if *offset > 4096))
+        .expect("before the far unit");
     assert!(header < sync && sync < far, "{ops:?}");
     tree.release(node, handle).expect("release");
     tree.close().expect("close");
@@ -229,7 +328,9 @@ fn a_file_cut_or_grown_outside_is_an_error_after_a_clean_end() {
         let tree = open(dir.path());
         write_file(&tree, "a", &pattern(30_000));
         tree.close().expect("close");
-        edit(&backing_file(dir.path(), "a")).set_len(units * 4096).expect("set length");
+        edit(&backing_file(dir.path(), "a"))
+            .set_len(units * 4096)
+            .expect("set length");
         let error = read_file(&open(dir.path()), "a").expect_err("another length was accepted");
         assert!(matches!(error, Error::Damaged(Damage::Length)), "{error}");
     }
@@ -247,7 +348,8 @@ fn readers_and_writers_of_one_page_never_see_a_torn_unit() {
             scope.spawn(move || {
                 for round in 0..300 {
                     let at = (round % 7) * 1000;
-                    tree.write(node, handle, at, &[thread + 1; 5000], false).expect("write");
+                    tree.write(node, handle, at, &[thread + 1; 5000], false)
+                        .expect("write");
                 }
             });
             scope.spawn(move || {

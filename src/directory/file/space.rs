@@ -57,6 +57,7 @@ impl File {
     /// The next data or hole at or after `offset`.
     pub fn seek(&self, offset: u64, whence: Whence) -> Result<u64> {
         let state = self.state.read();
+        let _held = self.ranges.shared(0..1); // unit 0 tells where its data ends
         if offset >= state.size {
             return Err(Error::NoSuchAddress);
         }
