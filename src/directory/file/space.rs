@@ -13,6 +13,11 @@ impl File {
             state.shrink(&self.store, size)?;
         } else if size > state.size {
             state.grow(&self.store, size)?;
+        } else {
+            // Nothing to cut, but the times move (`: > stamp`).
+            self.store
+                .backing
+                .truncate(state.fd.as_fd(), state.length)?;
         }
         // Also where the length is right already: truncation to the same size moves mtime.
         state.length = layout::backing_length(size);
