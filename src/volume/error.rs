@@ -116,13 +116,13 @@ pub enum Error {
     /// Made by a cryptfs that does more than this one.
     #[error("unsupported volume: {0}")]
     Unsupported(HeaderError),
-    /// Not a header.
-    #[error("{}: {source}", .path.display())]
-    BadHeader {
-        /// Where it was read.
-        path: PathBuf,
-        /// What is wrong with it.
-        source: HeaderError,
+    /// A saved header that is not this volume's.
+    #[error("the saved header is of volume {}, this is volume {}", uuid::text(.saved), uuid::text(.here))]
+    OtherVolume {
+        /// The volume that it is of.
+        saved: Uuid,
+        /// The volume that is here.
+        here: Uuid,
     },
     /// Uses features that allow reading only.
     #[error("the volume uses features that this version can only read (ro_compat {0:#x})")]

@@ -94,10 +94,9 @@ impl Volume {
             .ok_or(Error::HeaderForged)
     }
 
-    /// Recovery passwords kept in escrow, with their protectors.
-    pub fn escrowed(&self) -> Vec<(&Protector, RecoveryPassword)> {
-        let open = |p| Some((p, Protector::escrowed(p, &self.vmk)?));
-        self.header.protectors().filter_map(open).collect()
+    /// The recovery password that a protector keeps in escrow.
+    pub fn escrowed_in(&self, protector: &Protector) -> Option<RecoveryPassword> {
+        protector.escrowed(&self.vmk)
     }
 
     /// Puts the right header where a copy is missing, damaged, older or forged. Says what was repaired.
@@ -144,7 +143,7 @@ impl Volume {
         }
         let mut header = self.header.clone();
         let out = change(&mut header, &self.vmk)?;
-        header.sequence += 1;
+        header.sequence = header.sequence.saturating_add(1);
         header.written = date::now();
         let image = header.encode(&self.vmk);
         let partly = match copies::write_all(&self.place, &image) {
@@ -238,6 +237,26 @@ impl Volume {
             }
             Ok(())
         })
+    }
+
+    /// The newest header number that this keystore has seen of the volume; 0: none.
+    pub fn known_sequence(&self, keystore: &Keystore) -> u64 {
+        let state = keystore.state(&self.header.uuid, &self.vmk.session());
+        state.map_or(0, |state| state.sequence)
+    }
+
+    /// Writes this header, which may be an old one, as the newest: numbered above `known`. No keystore keeps a newer one.
+    pub fn put_back(&mut self, known: u64, keystore: &Keystore) -> Result<()> {
+        let _lock = self
+            .place
+            .lock_header()
+            .map_err(Error::io(self.place.path()))?;
+        self.header.sequence = self.header.sequence.max(known).saturating_add(1);
+        self.header.written = date::now();
+        self.image = self.header.encode(&self.vmk);
+        copies::write_all(&self.place, &self.image)?;
+        self.remember(keystore)?;
+        Ok(())
     }
 
     /// Keeps the header and what was seen of the volume in the keystore.
