@@ -129,10 +129,12 @@ impl Error {
                 | V::NotAVolume(_)
                 | V::NotEmpty(_)
                 | V::AlreadyAVolume(_) => Code::Place,
-                V::Label | V::Cost => Code::Usage,
-                V::NoFreeSlot | V::PartlyWritten { .. } | V::Audit { .. } | V::Io { .. } => {
-                    Code::Failure
-                }
+                V::Label | V::Cost | V::WhichProtector { .. } => Code::Usage,
+                V::NoFreeSlot
+                | V::LastProtector { .. }
+                | V::PartlyWritten { .. }
+                | V::Audit { .. }
+                | V::Io { .. } => Code::Failure,
             },
             Self::FileSystem(_) | Self::Recover(_) | Self::Io { .. } => Code::Failure,
         }
@@ -183,6 +185,8 @@ fn volume_hint(error: &volume::Error) -> Option<String> {
         V::AlreadyMounted(_) => "unmount it with cryptfs umount DIR".to_owned(),
         V::NotEmpty(_) => "name a new or empty directory; copy the files in once it is mounted".to_owned(),
         V::AlreadyAVolume(_) => "mount it with cryptfs mount VOLUME MOUNTPOINT".to_owned(),
+        V::WhichProtector { .. } => "cryptfs key list VOLUME shows the IDs".to_owned(),
+        V::LastProtector { .. } => "add another one first with cryptfs key add VOLUME".to_owned(),
         V::NoFreeSlot => "remove one with cryptfs key remove".to_owned(),
         V::PartlyWritten { .. } => "the change stands; run cryptfs check --repair once the disk can be written".to_owned(),
         V::Audit { .. } => "secrets are shown only when the log can be written; see to its directory".to_owned(),

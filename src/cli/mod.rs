@@ -69,7 +69,7 @@ enum Command {
     Recover(recover::RecoverArgs),
     /// Show the recovery passwords of the volumes that this keystore knows
     RecoveryKeys(recovery_keys::RecoveryKeysArgs),
-    /// List key protectors
+    /// List, add and remove key protectors
     Key(key::KeyArgs),
     /// Show how volumes are protected
     Status(status::StatusArgs),

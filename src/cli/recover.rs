@@ -157,7 +157,7 @@ fn unlock(locked: &Locked, what: &What, keystore: Option<&Keystore>) -> Result<V
         let (id, made) = (uuid::text(&slot.id), date_or_never(slot.created));
         message::note(format_args!("password ID  {id} (made {made})"));
     }
-    for copy in locked.copies().iter().filter(|copy| !copy.is_good()) {
+    for copy in locked.own_copies().iter().filter(|copy| !copy.is_good()) {
         message::warning(format_args!("header copy {copy}"));
     }
     let password = ask::recovery_password(what.fd)?;
@@ -251,7 +251,8 @@ fn enrol(mut volume: Volume, common: &Common) -> Result<()> {
     })?;
     let id = uuid::short(&password);
     message::hint(format_args!(
-        "password {id} was used and should be replaced: cryptfs key rotate"
+        "password {id} was used: add a new one with cryptfs key add VOLUME, prove it with cryptfs recover --verify VOLUME, \
+         then remove the old one with cryptfs key remove VOLUME {id}"
     ));
     Ok(())
 }

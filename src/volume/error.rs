@@ -145,6 +145,22 @@ pub enum Error {
     /// All slots are taken.
     #[error("all 12 key protectors are in use")]
     NoFreeSlot,
+    /// No such protector, or several.
+    #[error("{found} key protectors have an ID that begins with {prefix}")]
+    WhichProtector {
+        /// What was asked for.
+        prefix: String,
+        /// How many there are.
+        found: usize,
+    },
+    /// Without it nobody would get the data back.
+    #[error("{} is the last {} of the volume", uuid::short(.id), kind_name(*.kind))]
+    LastProtector {
+        /// Which one.
+        id: Uuid,
+        /// What it is.
+        kind: ProtectorKind,
+    },
     /// Some copies could not be written; the change stands in the others.
     #[error("only {written} of {wanted} header copies could be written ({}: {source})", .copy)]
     PartlyWritten {

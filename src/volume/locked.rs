@@ -88,6 +88,11 @@ impl Locked {
         &self.found.reports
     }
 
+    /// What was found of the volume's own copies.
+    pub fn own_copies(&self) -> &[CopyReport] {
+        &self.found.reports[..COPIES]
+    }
+
     /// The IDs of the recovery passwords that could open it.
     pub fn password_ids(&self) -> Vec<Uuid> {
         let passwords = |p: &&Protector| p.kind == ProtectorKind::RecoveryPassword;

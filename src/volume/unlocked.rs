@@ -13,6 +13,7 @@ use super::place::Place;
 use super::protector::{Credential, NewProtector, Protector, ProtectorKind, ProtectorState};
 use super::recovery_password::RecoveryPassword;
 use super::state::State;
+use super::uuid;
 use super::vmk::Vmk;
 use crate::crypto::kdf::Stretch;
 use std::os::unix::ffi::OsStrExt;
@@ -210,6 +211,56 @@ impl Volume {
             let id = slot.id;
             add(header, slot)?;
             Ok(id)
+        })
+    }
+
+    /// Adds a recovery password. It counts as delivered once it was shown, and as active once it was proven.
+    pub fn add_recovery_password(
+        &mut self,
+        keystore: Option<&Keystore>,
+        escrow: bool,
+        iterations: u32,
+    ) -> Result<(Uuid, RecoveryPassword)> {
+        let password = RecoveryPassword::random();
+        let new = NewProtector {
+            credential: Credential::Recovery(&password),
+            stretch: Stretch::Pbkdf2 { iterations },
+            state: ProtectorState::Pending,
+            escrow,
+            host: [0; 16],
+            description: "",
+        };
+        let id = self.add_protector(keystore, &new)?;
+        Ok((id, password))
+    }
+
+    /// Removes the one protector whose ID begins so, from every copy. Not the last recovery password
+    /// that anybody has seen.
+    pub fn remove_protector(
+        &mut self,
+        keystore: Option<&Keystore>,
+        prefix: &str,
+    ) -> Result<Protector> {
+        self.update(keystore, |header, _| {
+            let named = |slot: &&Protector| uuid::has_prefix(&slot.id, prefix);
+            let found: Vec<_> = header.protectors().filter(named).cloned().collect();
+            let [slot] = &found[..] else {
+                let (prefix, found) = (prefix.to_owned(), found.len());
+                return Err(Error::WhichProtector { prefix, found });
+            };
+            let (id, kind) = (slot.id, slot.kind);
+            let same = header.protectors().filter(|p| p.kind == kind).count();
+            let usable = |p: &&Protector| p.kind == kind && p.state != ProtectorState::Pending;
+            let proven = header.protectors().filter(usable).any(|p| p.id != id);
+            if kind == ProtectorKind::RecoveryPassword && (same == 1 || !proven) {
+                return Err(Error::LastProtector { id, kind });
+            }
+            for place in &mut header.slots {
+                if place.as_ref().is_some_and(|p| p.id == id) {
+                    *place = None;
+                }
+            }
+            Ok(slot.clone())
         })
     }
 
