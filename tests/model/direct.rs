@@ -4,8 +4,8 @@ use super::ops::{At, Op, SLOTS, Slot, target, xattr};
 use super::rng::Rng;
 use super::subject::{Answer, BLOCK, Data, Item, Outcome, READ_WHOLE, Snapshot, Subject, add_data};
 use cryptfs::fs::{
-    Caller, Entry, Error, FileSystem, Handle, Kind, NodeId, OpenFlags, ROOT, SetAttr, SetTime,
-    Time, Whence,
+    Caller, Entry, Error, FileSystem, Handle, Kind, NodeId, OpenFlags, ROOT, Rename, SetAttr,
+    SetTime, Time, Whence,
 };
 use rustix::io::Errno;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -23,6 +23,8 @@ struct Opened {
     node: NodeId,
     handle: Handle,
     write: bool,
+    /// Made without a name and not linked yet.
+    nameless: bool,
 }
 
 /// The driver.
@@ -168,6 +170,7 @@ impl Direct {
             node,
             handle,
             write,
+            nameless: false,
         });
         Ok(())
     }
@@ -240,10 +243,20 @@ impl Direct {
                 self.take(&entry);
             }
             Op::LinkSlot(slot, to) => {
-                let node = self.slot(*slot)?.node;
+                let opened = self.slot(*slot)?;
                 let (parent, name) = self.parent(to)?;
-                let entry = fs.link(node, parent, &name).map_err(said)?;
+                let links = fs.getattr(opened.node).map_err(said)?.nlink;
+                if links == 0 && !opened.nameless {
+                    // Removed for good: Linux does not ask.
+                    self.lookup(parent, &name)?;
+                    return Err(errno(Errno::EXIST));
+                }
+                let entry = fs.link(opened.node, parent, &name).map_err(said)?;
                 self.take(&entry);
+                self.slots[*slot] = Some(Opened {
+                    nameless: false,
+                    ..opened
+                });
             }
             Op::Unlink(at) => {
                 let (parent, name) = self.parent(at)?;
@@ -256,6 +269,15 @@ impl Direct {
             Op::Rename(from, to, how) => {
                 let (parent, name) = self.parent(from)?;
                 let (new_parent, new_name) = self.parent(to)?;
+                self.lookup(parent, &name)?;
+                let taken = match self.lookup(new_parent, &new_name) {
+                    Err(none) if none == errno(Errno::NOENT) => false,
+                    found => found.map(|_| true)?,
+                };
+                may_rename(from, to, *how, taken)?;
+                if from == to {
+                    return Ok(());
+                }
                 fs.rename((parent, &name), (new_parent, &new_name), *how)
                     .map_err(said)?;
             }
@@ -286,6 +308,10 @@ impl Direct {
                 let (entry, handle) = made.map_err(said)?;
                 let node = self.take(&entry);
                 self.fill(*slot, node, handle, true)?;
+                self.slots[*slot] = self.slots[*slot].map(|opened| Opened {
+                    nameless: true,
+                    ..opened
+                });
             }
             Op::Open {
                 slot,
@@ -634,6 +660,18 @@ const WRITE: OpenFlags = OpenFlags {
     kill_privileges: false,
     unlinkable: false,
 };
+
+/// What Linux refuses before it asks for a rename.
+fn may_rename(from: &At, to: &At, how: Rename, taken: bool) -> Answered<()> {
+    match how {
+        Rename::NoReplace if taken => Err(errno(Errno::EXIST)),
+        Rename::Exchange if !taken => Err(errno(Errno::NOENT)),
+        _ if to.is_below(from) => Err(errno(Errno::INVAL)),
+        Rename::Exchange if from.is_below(to) => Err(errno(Errno::INVAL)),
+        _ if from.is_below(to) => Err(errno(Errno::NOTEMPTY)),
+        _ => Ok(()),
+    }
+}
 
 /// What open(2) says of what is not a regular file (FIFOs would block: the model leaves them shut).
 pub fn openable(kind: Kind) -> Answered<()> {

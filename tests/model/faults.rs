@@ -40,7 +40,7 @@ impl Subject for Faulty {
 const FAULTS: [Fault; 7] = [
     Fault {
         name: "the last byte of a write over an edge is lost",
-        at_most: 2,
+        at_most: 4,
         run: |op| match op {
             Op::Write {
                 slot,
@@ -94,7 +94,7 @@ const FAULTS: [Fault; 7] = [
     },
     Fault {
         name: "times are kept in seconds",
-        at_most: 2,
+        at_most: 4,
         run: |_| None,
         look: |seen| {
             for item in seen.values_mut() {
@@ -104,7 +104,7 @@ const FAULTS: [Fault; 7] = [
     },
     Fault {
         name: "hard links are counted once",
-        at_most: 3,
+        at_most: 4,
         run: |_| None,
         look: |seen| {
             for item in seen
@@ -117,7 +117,7 @@ const FAULTS: [Fault; 7] = [
     },
     Fault {
         name: "looking moves the time of change",
-        at_most: 2,
+        at_most: 4,
         run: |_| None,
         look: |seen| {
             let now = std::time::SystemTime::now()
@@ -136,7 +136,7 @@ const FAULTS: [Fault; 7] = [
     },
     Fault {
         name: "an empty value is no value",
-        at_most: 2,
+        at_most: 4,
         run: |_| None,
         look: |seen| {
             for item in seen.values_mut() {

@@ -50,6 +50,11 @@ impl At {
         Self([&self.0[..], &[name]].concat())
     }
 
+    /// Whether this place lies in what is at another.
+    pub fn is_below(&self, other: &Self) -> bool {
+        self != other && self.0.starts_with(&other.0)
+    }
+
     /// How many names below the root.
     pub fn depth(&self) -> usize {
         self.0.len()

@@ -102,9 +102,9 @@ fn shrink(
         ops.truncate(sooner.step + 1);
         failure = sooner;
     }
-    let mut size = ops.len() / 2;
+    let mut size = ops.len().div_ceil(2);
     while size > 0 {
-        let mut at = 0;
+        let (mut at, before) = (0, ops.len());
         while at < ops.len() {
             if begun.elapsed() > PATIENCE {
                 return (ops, failure);
@@ -119,7 +119,9 @@ fn shrink(
                 Ok(()) => at += size,
             }
         }
-        size /= 2;
+        if size > 1 || ops.len() == before {
+            size /= 2; // what the last operations needed may go once they are gone: single ones are tried again
+        }
     }
     (ops, failure)
 }

@@ -13,8 +13,18 @@ impl File {
             state.shrink(&self.store, size)?;
         } else if size > state.size {
             state.grow(&self.store, size)?;
+        } else {
+            // Nothing to cut, but the times move (`: > stamp`).
+            self.store
+                .backing
+                .truncate(state.fd.as_fd(), state.length)?;
         }
-        state.settle_slack(&self.store)
+        // Also where the length is right already: truncation to the same size moves mtime.
+        state.length = layout::backing_length(size);
+        Ok(self
+            .store
+            .backing
+            .truncate(state.fd.as_fd(), state.length)?)
     }
 
     /// fallocate(2).
