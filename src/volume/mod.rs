@@ -1,2 +1,47 @@
 //! What every kind of volume shares: the header, its key protectors, the keystore, the keys.
+//!
+//! ```text
+//! create ──────────────────────────────┐
+//! Locked::open ── unlock(credential) ──┴─> Volume ── into_opened ──> Opened   (for recover, without a keystore)
+//! Mountable::open: the same by the keystore, with the mount lock and the repair of header copies
+//! ```
+//!
+//! A [`Volume`] holds the VMK and changes headers; an [`Opened`] only has the content keys.
+pub mod audit;
+pub mod copies;
+pub mod create;
+pub mod date;
+mod durable;
+pub mod error;
+pub mod header;
+pub mod keyfile;
 pub mod keys;
+pub mod keystore;
+pub mod kit;
+mod layout;
+pub mod locked;
+pub mod opened;
+pub mod place;
+pub mod protector;
+pub mod recovery_password;
+pub mod same_disk;
+pub mod state;
+pub mod unlocked;
+pub mod uuid;
+mod vmk;
+
+pub use copies::{CopyReport, CopyState, Spare};
+pub use create::{CreateOptions, Created, create};
+pub use error::{Error, Result};
+pub use header::{Header, Kind};
+pub use keystore::Keystore;
+pub use locked::{Locked, Rollback, Swapped};
+pub use opened::{MountOptions, Mountable, Opened};
+pub use place::{Access, MountLock, Place};
+pub use protector::{Credential, Protector, ProtectorKind, ProtectorState};
+pub use recovery_password::RecoveryPassword;
+pub use unlocked::Volume;
+pub use vmk::Vmk;
+
+#[cfg(test)]
+mod tests;

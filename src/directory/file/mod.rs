@@ -1,9 +1,11 @@
 //! The content of one open regular file. One [`File`] serves all handles of a node.
 //!
-//! Lock: `state` guards the backing file's content and length. Readers share it; whatever changes a unit, the length, or
-//! makes it durable while others could write has it alone (a page rewritten while it is on its way to the disk can be
-//! torn).
+//! Locks, in this order: `state` guards size, length and header: whatever changes one of them has it alone. `ranges` keeps
+//! readers and writers of one unit apart, and writers away while the file is made durable (a page that is rewritten on
+//! its way to the disk can be torn).
 mod load;
+mod overwrite;
+mod range;
 mod read;
 mod space;
 mod verify;
@@ -16,8 +18,10 @@ use super::unit::{self, FileId, Head, PAYLOAD, UNIT};
 use crate::fs::{Damage, Error, Result, SetTime, Time};
 use crate::volume::keys::{Epoch, FileKeys};
 use parking_lot::{Mutex, RwLock, RwLockWriteGuard};
+use range::RangeLock;
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::cell::RefCell;
+use std::ops::Range;
 use std::sync::Arc;
 use zeroize::Zeroize;
 
@@ -28,6 +32,7 @@ const BATCH: u64 = 260;
 pub struct File {
     store: Arc<Store>,
     state: RwLock<State>,
+    ranges: RangeLock,
 }
 
 struct State {
@@ -99,22 +104,21 @@ impl File {
     ) -> Result<(Self, bool)> {
         let mut state = State::unloaded(fd, writable, parent);
         let mismatch = state.load(&store)?;
-        Ok((
-            Self {
-                store,
-                state: RwLock::new(state),
-            },
-            mismatch,
-        ))
+        Ok((Self::with_state(store, state), mismatch))
     }
 
     /// A new, empty file.
     pub fn empty(store: Arc<Store>, fd: OwnedFd, parent: [u8; 12], hint: Vec<u8>) -> Self {
         let mut state = State::unloaded(fd, true, parent);
         state.hint = hint;
+        Self::with_state(store, state)
+    }
+
+    fn with_state(store: Arc<Store>, state: State) -> Self {
         Self {
             store,
             state: RwLock::new(state),
+            ranges: RangeLock::default(),
         }
     }
 
@@ -150,6 +154,7 @@ impl File {
             state.settle_slack(&self.store)?;
         }
         let state = RwLockWriteGuard::downgrade(state);
+        let _held = self.ranges.shared(0..NO_UNIT);
         Ok(self.store.backing.sync(state.fd.as_fd(), data_only)?)
     }
 
@@ -349,6 +354,17 @@ impl State {
             self.stamp(store, size);
             self.content()?.header.write(payload);
         }
+        self.seal_payload(index, valid, payload, page)
+    }
+
+    /// Seals one unit as it is. `payload` after `valid` carries the salvage hint while it is sealed, and zeros afterwards.
+    fn seal_payload(
+        &self,
+        index: u64,
+        valid: usize,
+        payload: &mut [u8; PAYLOAD],
+        page: &mut [u8],
+    ) -> Result<()> {
         payload[valid..].fill(0);
         if valid + self.hint.len() <= PAYLOAD {
             payload[PAYLOAD - self.hint.len()..].copy_from_slice(&self.hint);

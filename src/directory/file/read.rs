@@ -9,7 +9,7 @@ impl File {
         let length = state.size.saturating_sub(offset).min(buf.len() as u64) as usize; // at most buf.len()
         let mut done = 0;
         while done < length {
-            done += state.read_batch(offset + done as u64, &mut buf[done..length])?;
+            done += state.read_batch(&self.ranges, offset + done as u64, &mut buf[done..length])?;
         }
         Ok(length)
     }
@@ -17,9 +17,11 @@ impl File {
 
 impl State {
     /// Reads as much of `buf` as one batch of units holds.
-    fn read_batch(&self, offset: u64, buf: &mut [u8]) -> Result<usize> {
+    fn read_batch(&self, ranges: &RangeLock, offset: u64, buf: &mut [u8]) -> Result<usize> {
         let (first, within) = layout::locate(offset);
         let (last, _) = layout::locate(offset + buf.len() as u64 - 1);
+        let count = (last - first + 1).min(BATCH);
+        let _held = ranges.shared(first..first + count);
         if first == last {
             let edge = self.edge.lock();
             if edge.unit == first {
@@ -27,7 +29,6 @@ impl State {
                 return Ok(buf.len());
             }
         }
-        let count = (last - first + 1).min(BATCH);
         PAGES.with_borrow_mut(|pages| {
             let pages = &mut pages[..count as usize * UNIT];
             let got = backing::read(self.fd.as_fd(), pages, first * UNIT as u64)?;

@@ -13,8 +13,18 @@ impl File {
             state.shrink(&self.store, size)?;
         } else if size > state.size {
             state.grow(&self.store, size)?;
+        } else {
+            // Nothing to cut, but the times move (`: > stamp`).
+            self.store
+                .backing
+                .truncate(state.fd.as_fd(), state.length)?;
         }
-        state.settle_slack(&self.store)
+        // Also where the length is right already: truncation to the same size moves mtime.
+        state.length = layout::backing_length(size);
+        Ok(self
+            .store
+            .backing
+            .truncate(state.fd.as_fd(), state.length)?)
     }
 
     /// fallocate(2).
@@ -52,6 +62,7 @@ impl File {
     /// The next data or hole at or after `offset`.
     pub fn seek(&self, offset: u64, whence: Whence) -> Result<u64> {
         let state = self.state.read();
+        let _held = self.ranges.shared(0..1); // unit 0 tells where its data ends
         if offset >= state.size {
             return Err(Error::NoSuchAddress);
         }

@@ -1,16 +1,12 @@
 //! Checking a file's units without anybody asking for the data.
 use super::*;
-use std::ops::Range;
 
 impl File {
     /// Opens a file whose length was changed outside of cryptfs, and records the length that it has now.
     pub fn accept_length(store: Arc<Store>, fd: OwnedFd, parent: [u8; 12]) -> Result<Self> {
         let mut state = State::unloaded(fd, true, parent);
         state.load_with(&store, true)?;
-        let file = Self {
-            store,
-            state: RwLock::new(state),
-        };
+        let file = Self::with_state(store, state);
         file.settle()?;
         Ok(file)
     }
@@ -18,6 +14,7 @@ impl File {
     /// Authenticates every unit; `report` hears of damaged ones, as ranges of plaintext.
     pub fn verify(&self, report: &mut dyn FnMut(Range<u64>, Damage)) -> Result<()> {
         let state = self.state.read();
+        let _held = self.ranges.shared(0..NO_UNIT);
         let units = layout::units(state.size);
         let mut pages = vec![0; BATCH as usize * UNIT];
         let mut payload = zeroize::Zeroizing::new([0; PAYLOAD]);

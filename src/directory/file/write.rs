@@ -11,6 +11,12 @@ impl File {
         if data.is_empty() {
             return Ok(());
         }
+        {
+            let state = self.state.read();
+            if state.overwrites(offset, data.len()) {
+                return state.overwrite(&self.store, &self.ranges, offset, data);
+            }
+        }
         let mut state = self.state.write();
         state.begin(&self.store)?;
         if offset > state.size {

@@ -399,17 +399,17 @@ impl FileSystem for Tree {
         if !state.handle(to.0, to.1)?.write {
             return Err(Error::BadHandle);
         }
-        let overlap = from.2 < to.2.saturating_add(length) && to.2 < from.2.saturating_add(length);
-        if from.0 == to.0 && overlap {
-            return Err(Error::Invalid);
-        }
-        let source = state.node_mut(from.0)?;
-        let count = source.content()?.size().saturating_sub(from.2).min(length);
+        let size = state.node_mut(from.0)?.content()?.size();
+        let count = size.saturating_sub(from.2).min(length);
         if count == 0 {
             return Ok(0);
         }
+        if from.0 == to.0 && from.2 < to.2 + count && to.2 < from.2 + count {
+            return Err(Error::Invalid);
+        }
         end(to.2, count)?;
         let mut data = vec![0; count as usize];
+        let source = state.node_mut(from.0)?;
         source.content()?.read(from.2, &mut data);
         source.accessed(now);
         let target = state.node_mut(to.0)?;

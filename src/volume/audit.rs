@@ -1,0 +1,150 @@
+//! The audit log: who saw or changed a secret, one JSON object a line, each with the SHA-256 of the line before it.
+//!
+//! Holds no secret and no file name. Written and synced before a secret is shown; if that fails, nothing is shown.
+use super::error::{Error, Result};
+use super::keys::Uuid;
+use super::keystore::{Keystore, xdg};
+use super::{date, uuid};
+use crate::codec::{self, Json, json};
+use crate::crypto::digest;
+use rustix::fs::{self, FlockOperation, Mode, OFlags};
+use rustix::process::{geteuid, getuid};
+use std::fs::File;
+use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::os::unix::fs::DirBuilderExt;
+use std::path::{Path, PathBuf};
+
+/// The longest line that is looked for at the end of the log.
+const TAIL: u64 = 1 << 16;
+
+/// What happened.
+pub struct Event<'a> {
+    /// A word of the command line: "init", "recovery-keys", "recover".
+    pub action: &'a str,
+    /// The volume.
+    pub volume: &'a Uuid,
+    /// The recovery password's or other protector's id.
+    pub protector: Option<&'a Uuid>,
+    /// "disclosed", "ok", "wrong password" ...
+    pub result: &'a str,
+}
+
+/// An audit log.
+pub struct AuditLog {
+    path: PathBuf,
+}
+
+impl AuditLog {
+    /// The log that belongs to a keystore: in it if it was put elsewhere, else the system's or the user's.
+    pub fn of(keystore: &Keystore) -> Self {
+        let dir = if keystore.is_custom() {
+            keystore.path().to_owned()
+        } else if geteuid().is_root() {
+            PathBuf::from("/var/log/cryptfs")
+        } else {
+            xdg("XDG_STATE_HOME", ".local/state").unwrap_or_else(|| keystore.path().to_owned())
+        };
+        Self {
+            path: dir.join("audit.log"),
+        }
+    }
+
+    /// Where it is.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Adds a line and makes it durable.
+    pub fn append(&self, event: &Event<'_>) -> Result<()> {
+        self.try_append(event).map_err(|source| Error::Audit {
+            path: self.path.clone(),
+            source,
+        })
+    }
+
+    fn try_append(&self, event: &Event<'_>) -> io::Result<()> {
+        if let Some(dir) = self.path.parent() {
+            std::fs::DirBuilder::new()
+                .recursive(true)
+                .mode(0o700)
+                .create(dir)?;
+        }
+        let flags =
+            OFlags::RDWR | OFlags::CREATE | OFlags::APPEND | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let mode = Mode::RUSR | Mode::WUSR;
+        let mut file = File::from(fs::open(&self.path, flags, mode)?);
+        fs::flock(&file, FlockOperation::LockExclusive)?;
+        let (last, whole) = last_line(&mut file)?;
+        let mut text = String::new();
+        if !whole {
+            text.push('\n'); // a power cut left half a line: it counts as one
+        }
+        text.push_str(&codec::json_line(&record(event, &last)));
+        text.push('\n');
+        file.write_all(text.as_bytes())?;
+        file.sync_all()
+    }
+
+    /// Follows the chain. The number of lines, or the first line (from 1) that does not belong to the one before it.
+    pub fn verify(&self) -> io::Result<std::result::Result<usize, usize>> {
+        let text = std::fs::read(&self.path)?;
+        let mut previous = Vec::new();
+        let mut count = 0;
+        for line in text.split(|&b| b == b'\n').filter(|line| !line.is_empty()) {
+            count += 1;
+            let record = std::str::from_utf8(line)
+                .ok()
+                .and_then(|l| codec::parse_json(l).ok());
+            let linked = record.as_ref().and_then(|r| r["previous"].as_str());
+            if linked != Some(&chain(&previous)) {
+                return Ok(Err(count));
+            }
+            previous = line.to_vec();
+        }
+        Ok(Ok(count))
+    }
+}
+
+fn record(event: &Event<'_>, last: &[u8]) -> Json {
+    json!({
+        "time": date::rfc3339(date::now()),
+        "computer": computer(),
+        "uid": getuid().as_raw(),
+        "sudo_user": std::env::var("SUDO_USER").ok(),
+        "volume": uuid::text(event.volume),
+        "protector": event.protector.map(uuid::text),
+        "action": event.action,
+        "result": event.result,
+        "previous": chain(last),
+    })
+}
+
+/// This computer's name.
+pub fn computer() -> String {
+    let name = rustix::system::uname();
+    let name = name.nodename().to_string_lossy().into_owned();
+    if super::layout::is_plain(&name) {
+        name
+    } else {
+        "unknown".to_owned()
+    }
+}
+
+fn chain(line: &[u8]) -> String {
+    if line.is_empty() {
+        return "0".repeat(64);
+    }
+    let sum = digest::sha256(&[line]);
+    sum.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// The last line, without its end, and whether it has one.
+fn last_line(file: &mut File) -> io::Result<(Vec<u8>, bool)> {
+    let length = file.metadata()?.len();
+    let mut tail = Vec::new();
+    file.seek(SeekFrom::Start(length.saturating_sub(TAIL)))?;
+    file.read_to_end(&mut tail)?;
+    let whole = tail.last().is_none_or(|&b| b == b'\n');
+    let mut lines = tail.split(|&b| b == b'\n').filter(|line| !line.is_empty());
+    Ok((lines.next_back().unwrap_or_default().to_vec(), whole))
+}

@@ -1,0 +1,222 @@
+//! Making a volume: nothing half-made is left behind.
+use super::audit;
+use super::copies;
+use super::date;
+use super::durable;
+use super::error::{Error, Result};
+use super::header::{Features, Fvek, Header, Kind, MINOR, NameEncoding, SLOTS, TEXT_SIZE};
+use super::keyfile::Keyfile;
+use super::keys::Uuid;
+use super::keystore::Keystore;
+use super::layout;
+use super::place::{COPIES, META, PRIMARY, Place};
+use super::protector::{Credential, NewProtector, Protector, ProtectorState};
+use super::recovery_password::RecoveryPassword;
+use super::unlocked::{Volume, add};
+use super::uuid;
+use super::vmk::Vmk;
+use crate::crypto::kdf::Stretch;
+use crate::crypto::random;
+use crate::crypto::secret::Secret;
+use crate::crypto::tag::Algorithm;
+use crate::crypto::xts::Cipher;
+use rustix::fs::{self, AtFlags, Dir};
+use std::io;
+use std::os::fd::BorrowedFd;
+use std::os::unix::fs::DirBuilderExt;
+use std::path::Path;
+
+/// PBKDF2 rounds of a recovery password: its 128 random bits need none, the form they follow has 2^20.
+pub const ITERATIONS: u32 = 1 << 20;
+
+/// What a new volume is like.
+#[derive(Clone, Debug)]
+pub struct CreateOptions {
+    /// Content cipher.
+    pub cipher: Cipher,
+    /// Tag algorithm.
+    pub tag: Algorithm,
+    /// Spelling of sealed names.
+    pub name_encoding: NameEncoding,
+    /// The volume's name, for people.
+    pub label: String,
+    /// Keep the recovery password in the header, sealed, so that `recovery-keys` can show it.
+    pub escrow: bool,
+    /// PBKDF2 rounds of the recovery password.
+    pub iterations: u32,
+}
+
+impl Default for CreateOptions {
+    fn default() -> Self {
+        Self {
+            cipher: Cipher::XtsAes256,
+            tag: Algorithm::PolyvalAes256,
+            name_encoding: NameEncoding::Base64Url,
+            label: String::new(),
+            escrow: true,
+            iterations: ITERATIONS,
+        }
+    }
+}
+
+/// A new volume.
+pub struct Created {
+    /// Unlocked.
+    pub volume: Volume,
+    /// To be shown once and kept elsewhere.
+    pub recovery_password: RecoveryPassword,
+    /// Its ID.
+    pub password_id: Uuid,
+}
+
+/// Makes a directory volume in an empty or new directory, and its keyfile in the keystore.
+pub fn create(path: &Path, options: &CreateOptions, keystore: &Keystore) -> Result<Created> {
+    if options.label.len() > TEXT_SIZE || !layout::is_plain(&options.label) {
+        return Err(Error::Label);
+    }
+    let made = make_directory(path)?;
+    let result = fill(path, options, keystore);
+    if result.is_err() && made {
+        let _ = std::fs::remove_dir(path);
+    }
+    result
+}
+
+fn fill(path: &Path, options: &CreateOptions, keystore: &Keystore) -> Result<Created> {
+    let place = Place::open(path)?;
+    check_empty(&place)?;
+    let keyfile = Keyfile::random(&uuid::random());
+    let (header, vmk, password) = draw(options, keystore, &keyfile)?;
+    let image = header.encode(&vmk);
+    let passwords = |p: &&Protector| p.kind == super::protector::ProtectorKind::RecoveryPassword;
+    let password_id = header
+        .protectors()
+        .find(passwords)
+        .map_or([0; 16], |p| p.id);
+    let copies = (0..COPIES)
+        .map(|i| copies::CopyReport {
+            name: place.copy_name(i).to_owned(),
+            state: copies::CopyState::Good { sequence: 1 },
+        })
+        .collect();
+    let uuid = header.uuid;
+    let volume = Volume::new(place, header, image, vmk, keyfile.slot, copies);
+    match write(&volume, &keyfile, keystore) {
+        Ok(()) => Ok(Created {
+            volume,
+            recovery_password: password,
+            password_id,
+        }),
+        Err(error) => {
+            remove(volume.place().as_fd());
+            let _ = keystore.forget(&uuid);
+            Err(error)
+        }
+    }
+}
+
+/// The keyfile first: a volume that this computer could not open never comes to be.
+fn write(volume: &Volume, keyfile: &Keyfile, keystore: &Keystore) -> Result<()> {
+    keystore.stage_keyfile(keyfile)?;
+    keystore.commit_keyfile(&keyfile.volume)?;
+    copies::write_all(volume.place(), volume.header_bytes())?;
+    volume.remember(keystore)?;
+    Ok(())
+}
+
+fn draw(
+    options: &CreateOptions,
+    keystore: &Keystore,
+    keyfile: &Keyfile,
+) -> Result<(Header, Vmk, RecoveryPassword)> {
+    let uuid = keyfile.volume;
+    let now = date::now();
+    let computer = audit::computer();
+    let vmk = Vmk::random(&uuid);
+    let password = RecoveryPassword::random();
+    let mut header = Header {
+        minor: MINOR,
+        uuid,
+        sequence: 1,
+        created: now,
+        written: now,
+        features: Features::default(),
+        kind: Kind::Directory,
+        cipher: options.cipher,
+        tag: options.tag,
+        name_encoding: options.name_encoding,
+        label: options.label.clone(),
+        computer: layout::fit(&computer, TEXT_SIZE).to_owned(),
+        root: random::bytes(),
+        fveks: vec![Fvek {
+            epoch: 1,
+            created: now,
+            wrapped: vmk.wrap_fvek(1, &Secret::random()),
+        }],
+        slots: [const { None }; SLOTS],
+    };
+    let by_keyfile = NewProtector {
+        credential: Credential::Keyfile(&keyfile.key, &keyfile.slot),
+        stretch: Stretch::None,
+        state: ProtectorState::Active,
+        escrow: false,
+        host: keystore.host(),
+        description: &computer,
+    };
+    let by_password = NewProtector {
+        credential: Credential::Recovery(&password),
+        stretch: Stretch::Pbkdf2 {
+            iterations: options.iterations,
+        },
+        escrow: options.escrow,
+        host: [0; 16],
+        description: "",
+        ..by_keyfile
+    };
+    for new in [by_keyfile, by_password] {
+        add(
+            &mut header,
+            Protector::new(&uuid, &vmk, &new).map_err(|_| Error::Cost)?,
+        )?;
+    }
+    Ok((header, vmk, password))
+}
+
+/// True if the directory had to be made.
+fn make_directory(path: &Path) -> Result<bool> {
+    match std::fs::DirBuilder::new().mode(0o700).create(path) {
+        Ok(()) => Ok(true),
+        Err(e) if e.kind() == io::ErrorKind::AlreadyExists && path.is_dir() => Ok(false),
+        Err(e) if e.kind() == io::ErrorKind::AlreadyExists => {
+            Err(Error::WrongType(path.to_owned()))
+        }
+        Err(e) => Err(Error::io(path)(e)),
+    }
+}
+
+/// Nothing but the `lost+found` of a fresh file system.
+fn check_empty(place: &Place) -> Result<()> {
+    let path = place.path();
+    for entry in Dir::read_from(place.as_fd()).map_err(Error::sys(path))? {
+        let entry = entry.map_err(Error::sys(path))?;
+        match entry.file_name().to_bytes() {
+            b"." | b".." | b"lost+found" => {}
+            name if name == PRIMARY.as_bytes() || name == META.as_bytes() => {
+                return Err(Error::AlreadyAVolume(path.to_owned()));
+            }
+            _ => return Err(Error::NotEmpty(path.to_owned())),
+        }
+    }
+    Ok(())
+}
+
+/// Takes back what [`copies::write_all`] may have written into a directory that was empty before.
+fn remove(root: BorrowedFd<'_>) {
+    let _ = durable::remove(root, PRIMARY);
+    if let Ok(meta) = durable::open_dir(root, META, false) {
+        for name in ["header.1", "header.2", "lock"] {
+            let _ = durable::remove(&meta, name);
+        }
+        let _ = fs::unlinkat(root, META, AtFlags::REMOVEDIR);
+    }
+}

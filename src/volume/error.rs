@@ -1,0 +1,221 @@
+//! What opening and changing a volume can fail with. Facts are fields; hints are the command line's.
+use super::date::Seconds;
+use super::header::HeaderError;
+use super::keys::Uuid;
+use super::protector::ProtectorKind;
+use super::{copies::CopyReport, uuid};
+use std::io;
+use std::path::{Path, PathBuf};
+
+/// A result of the volume layer.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// Why a volume could not be made, opened or changed.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    // ---- the credential
+    /// The recovery password is well formed and opens nothing.
+    #[error("this recovery password does not open the volume (it has: {})", short_ids(.ids))]
+    WrongPassword {
+        /// The password IDs that the header holds.
+        ids: Vec<Uuid>,
+    },
+    /// The passphrase opens nothing.
+    #[error("this passphrase does not open the volume")]
+    WrongPassphrase,
+    /// The keyfile opens nothing.
+    #[error("the keyfile does not open the volume (key protector {} is not in the header or does not fit)", uuid::short(.id))]
+    WrongKeyfile {
+        /// The key protector that it says it is for.
+        id: Uuid,
+    },
+    /// The header has no protector of this kind.
+    #[error("the volume has no {} key protector", kind_name(*.0))]
+    NoProtector(ProtectorKind),
+    /// It opened an older copy of the header; the newest one no longer has it.
+    #[error("this key protector ({}) was removed from the volume", uuid::short(.id))]
+    ProtectorRemoved {
+        /// Which one.
+        id: Uuid,
+    },
+    /// The credential fits, the header's MAC does not.
+    #[error("the header was changed by someone without the key")]
+    HeaderForged,
+
+    // ---- the keystore
+    /// There is no keystore.
+    #[error("there is no keystore at {}", .0.display())]
+    KeystoreMissing(PathBuf),
+    /// Neither HOME nor XDG_DATA_HOME says where it is.
+    #[error("cannot tell where the keystore is: HOME is not set")]
+    KeystoreUnknown,
+    /// No keyfile for this volume.
+    #[error("no keyfile for this volume: {} does not exist", .0.display())]
+    KeyfileMissing(PathBuf),
+    /// Not a keyfile, or damaged.
+    #[error("keyfile {} is damaged", .0.display())]
+    KeyfileDamaged(PathBuf),
+    /// A keyfile under this volume's name that is for another one.
+    #[error("keyfile {} is of another volume ({})", .path.display(), uuid::text(.volume))]
+    KeyfileForeign {
+        /// The file.
+        path: PathBuf,
+        /// The volume that it is for.
+        volume: Uuid,
+    },
+    /// Others may read or change a secret.
+    #[error("permissions {mode:04o} of {} are too open", .path.display())]
+    Mode {
+        /// What is too open.
+        path: PathBuf,
+        /// Its permissions.
+        mode: u32,
+        /// What they should be.
+        wanted: u32,
+    },
+    /// A secret that belongs to someone else.
+    #[error("{} belongs to user {owner}", .path.display())]
+    Owner {
+        /// What it is.
+        path: PathBuf,
+        /// Its owner's user id.
+        owner: u32,
+    },
+    /// Older than what this computer has seen.
+    #[error(
+        "the volume's header was rolled back: number {found}, this computer has seen number {seen}"
+    )]
+    RolledBack {
+        /// The header's sequence number.
+        found: u64,
+        /// The keystore's.
+        seen: u64,
+    },
+    /// Same number as what this computer has seen, other content.
+    #[error("the volume's header number {0} is not the one that this computer has seen")]
+    Diverged(u64),
+
+    // ---- the volume
+    /// There is nothing at the path.
+    #[error("{} does not exist", .0.display())]
+    Missing(PathBuf),
+    /// Neither a directory nor an image.
+    #[error("{} is neither a directory nor a file nor a block device", .0.display())]
+    WrongType(PathBuf),
+    /// Nothing in it looks like a header.
+    #[error("{} is not a cryptfs volume", .0.display())]
+    NotAVolume(PathBuf),
+    /// Every copy of the header is damaged or gone.
+    #[error("no copy of the volume's header is usable: {}", list(.copies))]
+    HeaderLost {
+        /// The volume.
+        path: PathBuf,
+        /// What was found.
+        copies: Vec<CopyReport>,
+    },
+    /// Made by a cryptfs that does more than this one.
+    #[error("unsupported volume: {0}")]
+    Unsupported(HeaderError),
+    /// Not a header.
+    #[error("{}: {source}", .path.display())]
+    BadHeader {
+        /// Where it was read.
+        path: PathBuf,
+        /// What is wrong with it.
+        source: HeaderError,
+    },
+    /// Uses features that allow reading only.
+    #[error("the volume uses features that this version can only read (ro_compat {0:#x})")]
+    ReadOnlyFeatures(u64),
+    /// In use by another mount.
+    #[error("volume {} is already mounted", .0.display())]
+    AlreadyMounted(PathBuf),
+    /// A new volume needs an empty place.
+    #[error("{} is not empty", .0.display())]
+    NotEmpty(PathBuf),
+    /// There already is a volume.
+    #[error("{} already is a cryptfs volume", .0.display())]
+    AlreadyAVolume(PathBuf),
+    /// A label that does not fit.
+    #[error("the label must be plain text of at most 64 bytes")]
+    Label,
+    /// A key derivation cost outside of what is accepted.
+    #[error("the key derivation cost is out of bounds")]
+    Cost,
+    /// All slots are taken.
+    #[error("all 12 key protectors are in use")]
+    NoFreeSlot,
+    /// Some copies could not be written; the change stands in the others.
+    #[error("only {written} of {wanted} header copies could be written ({}: {source})", .copy)]
+    PartlyWritten {
+        /// How many were.
+        written: usize,
+        /// Out of how many.
+        wanted: usize,
+        /// The first that was not.
+        copy: &'static str,
+        /// Why.
+        source: io::Error,
+    },
+    /// The audit log cannot be written: no secret is shown.
+    #[error("cannot write the audit log {}: {source}", .path.display())]
+    Audit {
+        /// The log.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// Not a recovery kit, or damaged.
+    #[error("{0} is not an intact recovery kit")]
+    Kit(String),
+    /// A system call failed.
+    #[error("{}: {source}", .path.display())]
+    Io {
+        /// On what.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+}
+
+impl Error {
+    pub(crate) fn io(path: &Path) -> impl FnOnce(io::Error) -> Self + use<> {
+        let path = path.to_owned();
+        move |source| Self::Io { path, source }
+    }
+
+    pub(crate) fn sys(path: &Path) -> impl FnOnce(rustix::io::Errno) -> Self + use<> {
+        let path = path.to_owned();
+        move |errno| Self::Io {
+            path,
+            source: errno.into(),
+        }
+    }
+}
+
+/// The kind's name, as people read it.
+pub fn kind_name(kind: ProtectorKind) -> &'static str {
+    match kind {
+        ProtectorKind::Keyfile => "keyfile",
+        ProtectorKind::RecoveryPassword => "recovery password",
+        ProtectorKind::Passphrase => "passphrase",
+    }
+}
+
+fn short_ids(ids: &[Uuid]) -> String {
+    let ids: Vec<_> = ids.iter().map(uuid::short).collect();
+    ids.join(", ")
+}
+
+fn list(copies: &[CopyReport]) -> String {
+    let copies: Vec<_> = copies.iter().map(CopyReport::to_string).collect();
+    copies.join("; ")
+}
+
+/// When something happened, or never.
+pub fn date_or_never(seconds: Seconds) -> String {
+    match seconds {
+        0 => "never".to_owned(),
+        _ => super::date::rfc3339(seconds),
+    }
+}

@@ -1,0 +1,296 @@
+//! The internal keystore: what lets this computer unlock its volumes without anyone typing.
+//!
+//! One directory, 0700; its files 0600; owner and mode checked before anything in it is believed, as ssh does. For each
+//! volume, by its UUID:
+//!
+//! | file | holds |
+//! | --- | --- |
+//! | `<uuid>.key` | the keyfile (`.key.new` while a new one is being enrolled) |
+//! | `<uuid>.header`, `.header.1`, `.header.2` | the last three headers, newest first |
+//! | `<uuid>.state` | what was last seen of the volume, under a MAC |
+//! | `<uuid>.path` | where it was last seen: a hint, not believed |
+use super::durable::{self, Target};
+use super::error::{Error, Result};
+use super::header::{Header, Image, SIZE};
+use super::keyfile::Keyfile;
+use super::keys::Uuid;
+use super::state::State;
+use super::uuid;
+use crate::crypto::digest;
+use crate::crypto::secret::Secret;
+use rustix::fs::{self, Dir, Mode};
+use rustix::process::geteuid;
+use std::io::{self, Read};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::os::unix::fs::DirBuilderExt;
+use std::path::{Path, PathBuf};
+
+const DIR_MODE: u32 = 0o700;
+const FILE_MODE: u32 = 0o600;
+const HEADERS: [&str; 3] = ["header", "header.1", "header.2"];
+const MAX_STATE: usize = 1 << 16;
+
+/// A keystore directory.
+#[derive(Debug)]
+pub struct Keystore {
+    dir: OwnedFd,
+    path: PathBuf,
+    custom: bool,
+}
+
+impl Keystore {
+    /// Where the keystore is: `explicit` (`--keystore`), else CRYPTFS_KEYSTORE, else the system's (root) or the user's.
+    pub fn locate(explicit: Option<&Path>) -> Result<PathBuf> {
+        if let Some(path) = custom(explicit) {
+            return Ok(path);
+        }
+        if geteuid().is_root() {
+            return Ok(PathBuf::from("/var/lib/cryptfs"));
+        }
+        xdg("XDG_DATA_HOME", ".local/share").ok_or(Error::KeystoreUnknown)
+    }
+
+    /// Opens the keystore; [`Error::KeystoreMissing`] if there is none.
+    pub fn open(explicit: Option<&Path>) -> Result<Self> {
+        let path = Self::locate(explicit)?;
+        let dir = match durable::open_dir(fs::CWD, &path, false) {
+            Err(rustix::io::Errno::NOENT) => return Err(Error::KeystoreMissing(path)),
+            other => other.map_err(Error::sys(&path))?,
+        };
+        check(dir.as_fd(), &path, DIR_MODE)?;
+        let custom = custom(explicit).is_some();
+        Ok(Self { dir, path, custom })
+    }
+
+    /// Opens the keystore, made if it is not there.
+    pub fn create(explicit: Option<&Path>) -> Result<Self> {
+        let path = Self::locate(explicit)?;
+        std::fs::DirBuilder::new()
+            .recursive(true)
+            .mode(DIR_MODE)
+            .create(&path)
+            .map_err(Error::io(&path))?;
+        Self::open(explicit)
+    }
+
+    /// Its directory's path: for messages, never for access.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Its directory.
+    pub fn as_fd(&self) -> BorrowedFd<'_> {
+        self.dir.as_fd()
+    }
+
+    /// True if it was put elsewhere by `--keystore` or CRYPTFS_KEYSTORE: then its audit log lies in it.
+    pub(crate) fn is_custom(&self) -> bool {
+        self.custom
+    }
+
+    /// Says which keystore on which computer a keyfile is for, without naming either.
+    pub fn host(&self) -> [u8; 16] {
+        let machine = std::fs::read("/etc/machine-id").unwrap_or_default();
+        let path = std::fs::canonicalize(&self.path).unwrap_or_else(|_| self.path.clone());
+        let sum = digest::sha256(&[
+            b"cryptfs/v1/host\0",
+            &machine,
+            b"\0",
+            path.as_os_str().as_bytes(),
+        ]);
+        let mut host = [0; 16];
+        host.copy_from_slice(&sum[..16]);
+        host
+    }
+
+    /// The volumes that it knows.
+    pub fn volumes(&self) -> Result<Vec<Uuid>> {
+        let mut found = Vec::new();
+        for entry in Dir::read_from(&self.dir).map_err(Error::sys(&self.path))? {
+            let entry = entry.map_err(Error::sys(&self.path))?;
+            let name = entry.file_name().to_str().unwrap_or_default();
+            let known = name.strip_suffix(".header").or(name.strip_suffix(".key"));
+            if let Some(id) = known.and_then(uuid::parse)
+                && !found.contains(&id)
+            {
+                found.push(id);
+            }
+        }
+        found.sort_unstable();
+        Ok(found)
+    }
+
+    /// The keyfile's path, for messages.
+    pub fn keyfile_path(&self, volume: &Uuid) -> PathBuf {
+        self.path.join(name(volume, "key"))
+    }
+
+    /// A volume's keyfiles: the one in use and, after an enrolment that was cut short, the new one.
+    pub fn keyfiles(&self, volume: &Uuid) -> Result<Vec<Keyfile>> {
+        let mut found = Vec::new();
+        for kind in ["key", "key.new"] {
+            let name = name(volume, kind);
+            let path = self.path.join(&name);
+            let mut file = match durable::open_file(&self.dir, &name) {
+                Err(e) if e.kind() == io::ErrorKind::NotFound => continue,
+                other => other.map_err(Error::io(&path))?,
+            };
+            check(file.as_fd(), &path, FILE_MODE)?;
+            let read = Keyfile::decode(|buffer| read_up_to(&mut file, buffer));
+            let keyfile = read
+                .map_err(Error::io(&path))?
+                .ok_or(Error::KeyfileDamaged(path.clone()))?;
+            if keyfile.volume != *volume {
+                let volume = keyfile.volume;
+                return Err(Error::KeyfileForeign { path, volume });
+            }
+            found.push(keyfile);
+        }
+        match found.is_empty() {
+            true => Err(Error::KeyfileMissing(self.keyfile_path(volume))),
+            false => Ok(found),
+        }
+    }
+
+    /// Keeps a keyfile beside the one in use; [`Keystore::commit_keyfile`] puts it in its place once the header knows it.
+    pub(crate) fn stage_keyfile(&self, keyfile: &Keyfile) -> Result<()> {
+        self.put(&keyfile.volume, "key.new", keyfile.encode().expose())
+    }
+
+    pub(crate) fn commit_keyfile(&self, volume: &Uuid) -> Result<()> {
+        let (new, name) = (name(volume, "key.new"), name(volume, "key"));
+        fs::renameat(&self.dir, new, &self.dir, name).map_err(Error::sys(&self.path))?;
+        durable::sync_dir(&self.dir).map_err(Error::io(&self.path))
+    }
+
+    pub(crate) fn drop_staged_keyfile(&self, volume: &Uuid) -> Result<()> {
+        durable::remove(&self.dir, &name(volume, "key.new")).map_err(Error::io(&self.path))
+    }
+
+    /// The headers kept for a volume, newest first, unchecked.
+    pub fn headers(&self, volume: &Uuid) -> Vec<Vec<u8>> {
+        let read = |kind: &&str| durable::read(&self.dir, &name(volume, kind), SIZE).ok();
+        HEADERS.iter().filter_map(read).collect()
+    }
+
+    /// Keeps a header as the newest. Older ones stay only as long as they revive no protector that was removed.
+    pub(crate) fn save_header(&self, header: &Header, image: &Image) -> Result<()> {
+        let volume = &header.uuid;
+        let kept = self.headers(volume);
+        if kept.first().is_some_and(|newest| newest[..] == image[..]) {
+            return Ok(());
+        }
+        let revives_nothing = |old: &&Vec<u8>| {
+            Header::decode(old).is_ok_and(|old| {
+                let ids: Vec<_> = header.protectors().map(|p| p.id).collect();
+                old.protectors().all(|p| ids.contains(&p.id))
+            })
+        };
+        let mut older = kept.iter().filter(revives_nothing);
+        for kind in &HEADERS[1..] {
+            match older.next() {
+                Some(old) => self.put(volume, kind, old)?,
+                None => durable::remove(&self.dir, &name(volume, kind))
+                    .map_err(Error::io(&self.path))?,
+            }
+        }
+        self.put(volume, HEADERS[0], image)
+    }
+
+    /// What was last seen of a volume; `None` if nothing is there that this key wrote.
+    pub fn state(&self, volume: &Uuid, key: &Secret<32>) -> Option<State> {
+        let bytes = durable::read(&self.dir, &name(volume, "state"), MAX_STATE).ok()?;
+        State::decode(&bytes, volume, key)
+    }
+
+    /// Remembers what was seen of a volume.
+    pub fn save_state(&self, volume: &Uuid, key: &Secret<32>, state: &State) -> Result<()> {
+        if self
+            .path_hint(volume)
+            .is_none_or(|hint| hint.as_os_str().as_bytes() != state.path)
+        {
+            self.put(volume, "path", &state.path)?;
+        }
+        self.put(volume, "state", &state.encode(volume, key))
+    }
+
+    /// Where a volume was last seen. Not to be believed: only to choose what to try first, and to show.
+    pub fn path_hint(&self, volume: &Uuid) -> Option<PathBuf> {
+        let bytes = durable::read(&self.dir, &name(volume, "path"), 4096).ok()?;
+        Some(PathBuf::from(std::ffi::OsString::from_vec(bytes)))
+    }
+
+    /// Removes all that is kept for a volume.
+    pub(crate) fn forget(&self, volume: &Uuid) -> Result<()> {
+        for kind in HEADERS.iter().chain(&["key", "key.new", "state", "path"]) {
+            durable::remove(&self.dir, &name(volume, kind)).map_err(Error::io(&self.path))?;
+        }
+        Ok(())
+    }
+
+    fn put(&self, volume: &Uuid, kind: &str, bytes: &[u8]) -> Result<()> {
+        let name = name(volume, kind);
+        let target = Target::inside(self.dir.as_fd(), &name);
+        durable::replace(&target, bytes).map_err(Error::io(&self.path.join(&name)))
+    }
+}
+
+/// The directory named by an option or the environment.
+pub(crate) fn custom(explicit: Option<&Path>) -> Option<PathBuf> {
+    let from_environment =
+        || std::env::var_os("CRYPTFS_KEYSTORE").filter(|value| !value.is_empty());
+    explicit
+        .map(Path::to_owned)
+        .or_else(|| from_environment().map(PathBuf::from))
+}
+
+/// cryptfs's directory of a kind of the XDG base directories.
+pub(crate) fn xdg(variable: &str, default: &str) -> Option<PathBuf> {
+    let absolute =
+        |value: std::ffi::OsString| Some(PathBuf::from(value)).filter(|p| p.is_absolute());
+    let base = std::env::var_os(variable).and_then(absolute).or_else(|| {
+        std::env::var_os("HOME")
+            .and_then(absolute)
+            .map(|home| home.join(default))
+    })?;
+    Some(base.join("cryptfs"))
+}
+
+fn name(volume: &Uuid, kind: &str) -> String {
+    format!("{}.{kind}", uuid::text(volume))
+}
+
+/// Owned by who asks (or by root), and closed to everyone else. Root may use anyone's.
+fn check(fd: BorrowedFd<'_>, path: &Path, wanted: u32) -> Result<()> {
+    let stat = fs::fstat(fd).map_err(Error::sys(path))?;
+    let me = geteuid();
+    if stat.st_uid != me.as_raw() && stat.st_uid != 0 && !me.is_root() {
+        return Err(Error::Owner {
+            path: path.to_owned(),
+            owner: stat.st_uid,
+        });
+    }
+    let mode = Mode::from_raw_mode(stat.st_mode).as_raw_mode();
+    if mode & 0o077 != 0 {
+        return Err(Error::Mode {
+            path: path.to_owned(),
+            mode,
+            wanted,
+        });
+    }
+    Ok(())
+}
+
+fn read_up_to(file: &mut impl Read, buffer: &mut [u8]) -> io::Result<usize> {
+    let mut length = 0;
+    while length < buffer.len() {
+        match file.read(&mut buffer[length..]) {
+            Ok(0) => break,
+            Ok(n) => length += n,
+            Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+            Err(e) => return Err(e),
+        }
+    }
+    Ok(length)
+}

@@ -1,0 +1,222 @@
+//! A volume that nobody has unlocked yet: what its header copies say is shown, and not believed.
+use super::copies::{self, Candidate, CopyReport, CopyState, Found, Spare};
+use super::error::{Error, Result};
+use super::header::{Header, Image};
+use super::keys::Uuid;
+use super::keystore::Keystore;
+use super::place::{COPIES, Place};
+use super::protector::{Credential, Protector, ProtectorKind};
+use super::recovery_password::RecoveryPassword;
+use super::unlocked::Volume;
+use super::vmk::Vmk;
+use std::path::Path;
+
+/// A volume before it is unlocked.
+pub struct Locked {
+    place: Place,
+    found: Found,
+}
+
+/// What to do with a header older than what this computer has seen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Rollback {
+    /// Stop.
+    Refuse,
+    /// Go on: a backup was put back on purpose.
+    Accept,
+}
+
+impl Locked {
+    /// Reads the volume's own header copies.
+    pub fn open(path: &Path) -> Result<Self> {
+        Self::open_with(path, &[])
+    }
+
+    /// As [`Locked::open`], and takes header copies from elsewhere into account: for recovery.
+    pub fn open_with(path: &Path, spares: &[Spare]) -> Result<Self> {
+        let place = Place::open(path)?;
+        let found = copies::find(&place, spares)?;
+        Ok(Self { place, found })
+    }
+
+    /// Where it lies.
+    pub fn place(&self) -> &Place {
+        &self.place
+    }
+
+    /// What the newest copy says; to be shown, not believed.
+    pub fn header(&self) -> &Header {
+        &self.newest().header
+    }
+
+    /// What was found of each copy; the volume's own first, then the spares.
+    pub fn copies(&self) -> &[CopyReport] {
+        &self.found.reports
+    }
+
+    /// The IDs of the recovery passwords that could open it.
+    pub fn password_ids(&self) -> Vec<Uuid> {
+        let passwords = |p: &&Protector| p.kind == ProtectorKind::RecoveryPassword;
+        self.header()
+            .protectors()
+            .filter(passwords)
+            .map(|p| p.id)
+            .collect()
+    }
+
+    /// Unlocks with what a person or the keystore has in hand.
+    pub fn unlock(&self, credential: Credential<'_>) -> Result<Volume> {
+        let (vmk, id, index) = self.try_unlock(&credential)?;
+        self.volume(vmk, id, index)
+    }
+
+    /// As [`Locked::unlock`] with a recovery password; if it opens nothing, with two of its groups exchanged, each pair in
+    /// turn. `tried` is told of each attempt after the first, counted from 1, and their number.
+    pub fn unlock_recovery(
+        &self,
+        password: &RecoveryPassword,
+        tried: &mut dyn FnMut(usize, usize),
+    ) -> Result<(Volume, Swapped)> {
+        let refused = match self.unlock(Credential::Recovery(password)) {
+            Ok(volume) => return Ok((volume, Swapped::No)),
+            Err(error @ Error::WrongPassword { .. }) => error,
+            Err(other) => return Err(other),
+        };
+        let swapped: Vec<_> = password.swapped().collect();
+        for (i, password) in swapped.iter().enumerate() {
+            tried(i + 1, swapped.len());
+            match self.unlock(Credential::Recovery(password)) {
+                Ok(volume) => return Ok((volume, Swapped::Yes)),
+                Err(Error::WrongPassword { .. }) => {}
+                Err(other) => return Err(other),
+            }
+        }
+        Err(refused)
+    }
+
+    /// Unlocks with the keystore's keyfile. Changes nothing.
+    pub fn unlock_auto(&self, keystore: &Keystore, rollback: Rollback) -> Result<Volume> {
+        let volume = self.header().uuid;
+        let mut refused = None;
+        for keyfile in keystore.keyfiles(&volume)? {
+            match self.unlock(Credential::Keyfile(&keyfile.key, &keyfile.slot)) {
+                Ok(volume) => {
+                    volume.check_rollback(keystore, rollback)?;
+                    return Ok(volume);
+                }
+                Err(error) => {
+                    refused.get_or_insert(error);
+                }
+            }
+        }
+        Err(refused.unwrap_or_else(|| Error::KeyfileMissing(keystore.keyfile_path(&volume))))
+    }
+
+    /// The VMK, the protector that gave it, and the newest authentic header.
+    ///
+    /// An older copy may open with a protector that was removed since. So whatever opens first only gives the VMK; the
+    /// newest header whose MAC is right under it decides, and must still have the protector.
+    fn try_unlock(&self, credential: &Credential<'_>) -> Result<(Vmk, Uuid, usize)> {
+        let mut tried: Vec<[u8; 32]> = Vec::new();
+        let mut forged = false;
+        for candidate in &self.found.candidates {
+            for slot in candidate
+                .header
+                .protectors()
+                .filter(|slot| credential.fits(slot))
+            {
+                // Copies differ in dates and in other slots: the same slot is stretched once only.
+                let fingerprint = slot.fingerprint(&candidate.header.uuid);
+                if tried.contains(&fingerprint) {
+                    continue;
+                }
+                tried.push(fingerprint);
+                let Some(vmk) = slot.open(&candidate.header.uuid, credential) else {
+                    continue;
+                };
+                let authentic = |c: &Candidate| {
+                    c.header.uuid == candidate.header.uuid && Header::is_authentic(&c.image, &vmk)
+                };
+                let Some(index) = self.found.candidates.iter().position(authentic) else {
+                    forged = true;
+                    continue;
+                };
+                let newest = &self.found.candidates[index].header;
+                return match newest.protectors().any(|p| p.id == slot.id) {
+                    true => Ok((vmk, slot.id, index)),
+                    false => Err(Error::ProtectorRemoved { id: slot.id }),
+                };
+            }
+        }
+        Err(if forged {
+            Error::HeaderForged
+        } else {
+            self.refusal(credential)
+        })
+    }
+
+    fn refusal(&self, credential: &Credential<'_>) -> Error {
+        let kind = credential.kind();
+        match *credential {
+            Credential::Keyfile(_, id) => Error::WrongKeyfile { id: *id },
+            _ if !self.header().protectors().any(|p| p.kind == kind) => Error::NoProtector(kind),
+            Credential::Recovery(_) => Error::WrongPassword {
+                ids: self.password_ids(),
+            },
+            Credential::Passphrase(_) => Error::WrongPassphrase,
+        }
+    }
+
+    fn volume(&self, vmk: Vmk, opened_with: Uuid, index: usize) -> Result<Volume> {
+        let Candidate { header, image } = &self.found.candidates[index];
+        let place = self.place.try_clone()?;
+        let mut reports = self.found.reports[..COPIES].to_vec();
+        for (i, report) in reports.iter_mut().enumerate() {
+            if matches!(report.state, CopyState::Good { .. } | CopyState::Old { .. }) {
+                report.state = judge(&place, i, header, image, &vmk);
+            }
+        }
+        Ok(Volume::new(
+            place,
+            header.clone(),
+            image.clone(),
+            vmk,
+            opened_with,
+            reports,
+        ))
+    }
+
+    fn newest(&self) -> &Candidate {
+        // `copies::find` fails where there is none.
+        &self.found.candidates[0]
+    }
+}
+
+/// Judges an undamaged copy against the header that was proven to be the newest.
+fn judge(place: &Place, index: usize, header: &Header, image: &Image, vmk: &Vmk) -> CopyState {
+    let Ok(bytes) = place.read_copy(index) else {
+        return CopyState::Unreadable("changed while it was read".to_owned());
+    };
+    if bytes[..] == image[..] {
+        let sequence = header.sequence;
+        return CopyState::Good { sequence };
+    }
+    let authentic = <&Image>::try_from(&bytes[..]).is_ok_and(|b| Header::is_authentic(b, vmk));
+    match Header::decode(&bytes) {
+        Ok(copy) if authentic && copy.uuid == header.uuid && copy.sequence < header.sequence => {
+            CopyState::Old {
+                sequence: copy.sequence,
+            }
+        }
+        Ok(_) => CopyState::Forged,
+        Err(why) => CopyState::Bad(why),
+    }
+}
+
+/// Whether two groups of the recovery password had to be exchanged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[allow(missing_docs)]
+pub enum Swapped {
+    No,
+    Yes,
+}

@@ -1,0 +1,93 @@
+//! An unlocked volume without its VMK: what file systems and the mount daemon work with.
+use super::copies::CopyReport;
+use super::error::{Error, Result};
+use super::header::{Header, Kind};
+use super::keys::Keys;
+use super::keystore::Keystore;
+use super::locked::{Locked, Rollback};
+use super::place::{Access, MountLock, Place};
+use super::state::State;
+use super::unlocked::Volume;
+use std::path::Path;
+
+/// What a file system needs of an unlocked volume.
+pub struct Opened {
+    /// The header, authentic.
+    pub header: Header,
+    /// The content keys.
+    pub keys: Keys,
+    /// Where it lies; its descriptor is the backing directory's or the image's.
+    pub place: Place,
+}
+
+/// How to open for a mount.
+#[derive(Clone, Copy, Debug)]
+pub struct MountOptions {
+    /// For writing or not.
+    pub access: Access,
+    /// What to do with an older header.
+    pub rollback: Rollback,
+}
+
+/// A volume that is about to be mounted.
+pub struct Mountable {
+    /// The unlocked volume: for the file system.
+    pub opened: Opened,
+    /// Keeps other mounts out for as long as it lives.
+    pub lock: MountLock,
+    /// What the keystore remembers of the volume: an image looks for its generation.
+    pub state: State,
+    /// Header copies that were put right. To be told to the person.
+    pub repaired: Vec<CopyReport>,
+    /// What else the person should know: "header copies could not be repaired: ...".
+    pub warnings: Vec<String>,
+}
+
+impl Mountable {
+    /// Unlocks with the keystore, takes the mount lock, repairs the header's copies and remembers what was seen.
+    pub fn open(path: &Path, keystore: &Keystore, options: MountOptions) -> Result<Self> {
+        let locked = Locked::open(path)?;
+        let lock = locked.place().lock(options.access)?;
+        let volume = locked.unlock_auto(keystore, options.rollback)?;
+        Self::of(volume, lock, keystore, options.access)
+    }
+
+    /// As [`Mountable::open`], of a volume that was unlocked by hand, and its mount lock.
+    pub fn of(
+        mut volume: Volume,
+        lock: MountLock,
+        keystore: &Keystore,
+        access: Access,
+    ) -> Result<Self> {
+        let mut warnings = Vec::new();
+        let mut repaired = Vec::new();
+        if access == Access::ReadWrite {
+            match volume.header().unknown_ro_compat() {
+                0 => {}
+                unknown => return Err(Error::ReadOnlyFeatures(unknown)),
+            }
+            match volume.repair_copies() {
+                Ok(done) => repaired = done,
+                Err(e) => warnings.push(format!("header copies could not be repaired: {e}")),
+            }
+        }
+        let state = volume.remember(keystore).unwrap_or_else(|e| {
+            warnings.push(format!("the keystore could not be updated: {e}"));
+            State::default()
+        });
+        Ok(Self {
+            opened: volume.into_opened()?,
+            lock,
+            state,
+            repaired,
+            warnings,
+        })
+    }
+}
+
+impl Opened {
+    /// A directory or an image.
+    pub fn kind(&self) -> Kind {
+        self.header.kind
+    }
+}

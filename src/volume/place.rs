@@ -1,0 +1,259 @@
+//! Where a volume lies, and where in it the copies of its header are.
+//!
+//! | copy | directory volume | image |
+//! | --- | --- | --- |
+//! | 0, the primary | `cryptfs.volume` | at 0 |
+//! | 1 | `.cryptfs/header.1` | at 4 MiB |
+//! | 2 | `.cryptfs/header.2` | the last 16 KiB (rounded down to 4 KiB) |
+use super::durable::{self, Target};
+use super::error::{Error, Result};
+use super::header::{Kind, SIZE};
+use rustix::fs::{self, FlockOperation, Mode, OFlags, SeekFrom};
+use rustix::io::Errno;
+use std::fs::File;
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+
+/// Header copies in a volume.
+pub const COPIES: usize = 3;
+/// The primary copy's name in a directory volume.
+pub const PRIMARY: &str = "cryptfs.volume";
+/// The directory of a directory volume that holds the other copies and the lock.
+pub const META: &str = ".cryptfs";
+/// Names at the root of a directory volume that are not sealed names.
+pub const RESERVED: [&str; 2] = [PRIMARY, META];
+
+const LOCK: &str = "lock";
+const NAMES: [&str; COPIES] = ["cryptfs.volume", ".cryptfs/header.1", ".cryptfs/header.2"];
+const OFFSETS: [&str; COPIES] = ["at 0", "at 4 MiB", "at the end"];
+const SECOND: u64 = 4 << 20;
+
+/// A place that is, or will be, a volume.
+#[derive(Debug)]
+pub struct Place {
+    path: PathBuf,
+    root: Root,
+}
+
+#[derive(Debug)]
+enum Root {
+    Directory(OwnedFd),
+    Image { file: File, length: u64 },
+}
+
+/// Held for as long as a volume is mounted. Lives with the descriptor, across fork(2) too.
+#[derive(Debug)]
+pub struct MountLock(#[allow(dead_code)] Option<OwnedFd>);
+
+/// How a volume is going to be used.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Access {
+    /// Alone.
+    ReadWrite,
+    /// With other readers.
+    ReadOnly,
+}
+
+impl Place {
+    /// Opens a directory, an image file or a block device.
+    pub fn open(path: &Path) -> Result<Self> {
+        let there = match std::fs::metadata(path) {
+            Err(e) if e.kind() == io::ErrorKind::NotFound => {
+                return Err(Error::Missing(path.to_owned()));
+            }
+            other => other.map_err(Error::io(path))?,
+        };
+        use std::os::unix::fs::FileTypeExt;
+        let kind = there.file_type();
+        let root = if kind.is_dir() {
+            Root::Directory(durable::open_dir(fs::CWD, path, true).map_err(Error::sys(path))?)
+        } else if kind.is_file() || kind.is_block_device() {
+            let file = open_image(path).map_err(Error::sys(path))?;
+            let length = fs::seek(&file, SeekFrom::End(0)).map_err(Error::sys(path))?;
+            Root::Image { file, length }
+        } else {
+            return Err(Error::WrongType(path.to_owned()));
+        };
+        let path = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
+        Ok(Self { path, root })
+    }
+
+    /// The absolute path under which it was opened: for messages and the keystore, never for access.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// A directory or an image.
+    pub fn kind(&self) -> Kind {
+        match self.root {
+            Root::Directory(_) => Kind::Directory,
+            Root::Image { .. } => Kind::Image,
+        }
+    }
+
+    /// The backing directory, or the image file.
+    pub fn as_fd(&self) -> BorrowedFd<'_> {
+        match &self.root {
+            Root::Directory(dir) => dir.as_fd(),
+            Root::Image { file, .. } => file.as_fd(),
+        }
+    }
+
+    /// The same place once more: the descriptor is duplicated, so a lock is shared.
+    pub fn try_clone(&self) -> Result<Self> {
+        let root = match &self.root {
+            Root::Directory(dir) => dir.try_clone().map(Root::Directory),
+            Root::Image { file, length } => file.try_clone().map(|file| Root::Image {
+                file,
+                length: *length,
+            }),
+        };
+        Ok(Self {
+            path: self.path.clone(),
+            root: root.map_err(Error::io(&self.path))?,
+        })
+    }
+
+    /// How a message names copy `index`.
+    pub fn copy_name(&self, index: usize) -> &'static str {
+        match self.root {
+            Root::Directory(_) => NAMES[index],
+            Root::Image { .. } => OFFSETS[index],
+        }
+    }
+
+    /// The bytes of a copy, whatever they are.
+    pub(crate) fn read_copy(&self, index: usize) -> io::Result<Vec<u8>> {
+        match &self.root {
+            Root::Directory(root) if index == 0 => durable::read(root, PRIMARY, SIZE),
+            Root::Directory(root) => {
+                let meta = durable::open_dir(root, META, false)?;
+                durable::read(meta, header_name(index), SIZE)
+            }
+            Root::Image { file, length } => {
+                let offset = image_offset(index, *length)?;
+                let mut bytes = vec![0; SIZE];
+                file.read_exact_at(&mut bytes, offset)?;
+                Ok(bytes)
+            }
+        }
+    }
+
+    /// Replaces a copy and reads it back.
+    pub(crate) fn write_copy(&self, index: usize, bytes: &[u8]) -> io::Result<()> {
+        match &self.root {
+            Root::Directory(root) => {
+                let meta = self.meta()?;
+                let (dir, name) = match index {
+                    0 => (root.as_fd(), PRIMARY),
+                    _ => (meta.as_fd(), header_name(index)),
+                };
+                let staging = meta.as_fd();
+                durable::replace(&Target { staging, dir, name }, bytes)?;
+            }
+            Root::Image { file, length } => {
+                file.write_all_at(bytes, image_offset(index, *length)?)?;
+                file.sync_all()?;
+            }
+        }
+        match self.read_copy(index)? == bytes {
+            true => Ok(()),
+            false => Err(io::Error::other("reads back differently")),
+        }
+    }
+
+    /// The `.cryptfs` directory, made if it is not there.
+    pub(crate) fn meta(&self) -> io::Result<OwnedFd> {
+        let Root::Directory(root) = &self.root else {
+            return Err(Errno::NOTDIR.into());
+        };
+        match fs::mkdirat(root, META, Mode::RWXU) {
+            Ok(()) => durable::sync_dir(root)?,
+            Err(Errno::EXIST) => {}
+            Err(errno) => return Err(errno.into()),
+        }
+        Ok(durable::open_dir(root, META, false)?)
+    }
+
+    /// One read-write mount, or several that only read.
+    pub fn lock(&self, access: Access) -> Result<MountLock> {
+        let file = match &self.root {
+            Root::Directory(root) => open_lock(root, access),
+            Root::Image { file, .. } => file.try_clone().map(|file| Some(file.into())),
+        };
+        let Some(file) = file.map_err(Error::io(&self.path))? else {
+            return Ok(MountLock(None));
+        };
+        let how = match access {
+            Access::ReadWrite => FlockOperation::NonBlockingLockExclusive,
+            Access::ReadOnly => FlockOperation::NonBlockingLockShared,
+        };
+        match fs::flock(&file, how) {
+            Ok(()) => Ok(MountLock(Some(file))),
+            Err(Errno::WOULDBLOCK) => Err(Error::AlreadyMounted(self.path.clone())),
+            Err(errno) => Err(Error::sys(&self.path)(errno)),
+        }
+    }
+
+    /// Held while the header is changed, so that two commands do not lose each other's change. Waits.
+    pub(crate) fn lock_header(&self) -> io::Result<Option<OwnedFd>> {
+        let Root::Directory(_) = &self.root else {
+            return Ok(None); // an image's header changes only under its mount lock
+        };
+        let meta = self.meta()?;
+        fs::flock(&meta, FlockOperation::LockExclusive)?;
+        Ok(Some(meta))
+    }
+}
+
+fn header_name(index: usize) -> &'static str {
+    if index == 1 { "header.1" } else { "header.2" }
+}
+
+fn image_offset(index: usize, length: u64) -> io::Result<u64> {
+    let end = length / 4096 * 4096;
+    match index {
+        0 => Ok(0),
+        1 => Ok(SECOND),
+        _ if end >= SECOND + 2 * SIZE as u64 => Ok(end - SIZE as u64),
+        _ => Err(Errno::NXIO.into()),
+    }
+}
+
+/// For writing where that is allowed.
+fn open_image(path: &Path) -> rustix::io::Result<File> {
+    let open = |access| fs::open(path, access | OFlags::CLOEXEC, Mode::empty()).map(File::from);
+    match open(OFlags::RDWR) {
+        Err(Errno::ROFS | Errno::ACCESS | Errno::PERM) => open(OFlags::RDONLY),
+        other => other,
+    }
+}
+
+/// The lock file, made if need be. `None` on a medium that cannot be written: nobody else can write it either.
+fn open_lock(root: &OwnedFd, access: Access) -> io::Result<Option<OwnedFd>> {
+    let open = || {
+        match fs::mkdirat(root, META, Mode::RWXU) {
+            Ok(()) | Err(Errno::EXIST) => {}
+            Err(errno) => return Err(errno),
+        }
+        let meta = durable::open_dir(root, META, false)?;
+        let flags = OFlags::RDWR | OFlags::CREATE | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        fs::openat(&meta, LOCK, flags, Mode::RUSR | Mode::WUSR)
+    };
+    let again = || {
+        let meta = durable::open_dir(root, META, false)?;
+        fs::openat(
+            meta,
+            LOCK,
+            OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC,
+            Mode::empty(),
+        )
+    };
+    match (open(), access) {
+        (Ok(file), _) => Ok(Some(file)),
+        (Err(Errno::ROFS | Errno::ACCESS), Access::ReadOnly) => Ok(again().ok()),
+        (Err(errno), _) => Err(errno.into()),
+    }
+}

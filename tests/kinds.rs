@@ -1,0 +1,84 @@
+//! The kinds of volume that the suites run on. A new kind implements [`VolumeKind`] and stands in [`ALL`]; model, hostile
+//! and program tests then run on it by the same code.
+use crate::model::Rules;
+use cryptfs::crypto::secret::Secret;
+use cryptfs::crypto::tag::Algorithm;
+use cryptfs::crypto::xts::Cipher;
+use cryptfs::directory::backing::Backing;
+use cryptfs::directory::name::{DirId, NameEncoding};
+use cryptfs::directory::{Directory, Options};
+use cryptfs::fs::{FileSystem, Result};
+use cryptfs::volume::keys::Keys;
+use std::path::Path;
+use std::sync::Arc;
+
+/// A kind of volume. Keys are the same in every test: what unlocks them is tested elsewhere.
+pub trait VolumeKind: Sync {
+    /// For reports.
+    fn name(&self) -> &'static str;
+    /// Makes an empty volume in an empty directory.
+    fn create(&self, dir: &Path);
+    /// Opens the volume in a directory.
+    fn open(&self, dir: &Path, read_only: bool) -> Result<Arc<dyn FileSystem>>;
+    /// Where it may differ from the oracle.
+    fn rules(&self) -> Rules;
+}
+
+/// All of them.
+pub const ALL: [&dyn VolumeKind; 1] = [&DirectoryVolume];
+
+/// One backing file for each file.
+pub struct DirectoryVolume;
+
+impl DirectoryVolume {
+    /// Opens with a backing store of the test's choice (one that records).
+    pub fn open_on(&self, dir: &Path, read_only: bool, backing: Backing) -> Result<Directory> {
+        let root = std::fs::File::open(dir)?;
+        let options = Options {
+            root: DirId([5; 12]),
+            encoding: NameEncoding::Base64Url,
+            read_only,
+        };
+        Directory::open(root.into(), keys(), options, backing)
+    }
+}
+
+impl VolumeKind for DirectoryVolume {
+    fn name(&self) -> &'static str {
+        "directory"
+    }
+
+    fn create(&self, dir: &Path) {
+        std::fs::create_dir(dir.join(".cryptfs")).expect("make .cryptfs");
+    }
+
+    fn open(&self, dir: &Path, read_only: bool) -> Result<Arc<dyn FileSystem>> {
+        Ok(Arc::new(self.open_on(
+            dir,
+            read_only,
+            Backing::default(),
+        )?))
+    }
+
+    fn rules(&self) -> Rules {
+        Rules {
+            exchange_directories: false,
+            ctime: false, // a release records the length in unit 0
+            ..Rules::default()
+        }
+    }
+}
+
+/// The keys of every test volume.
+fn keys() -> Arc<Keys> {
+    let fvek = Secret::fill_with(|bytes| bytes.fill(7));
+    let session = Secret::fill_with(|bytes| bytes.fill(9));
+    let keys = Keys::derive(
+        &[1; 16],
+        Cipher::XtsAes256,
+        Algorithm::PolyvalAes256,
+        &[(1, fvek)],
+        session,
+    );
+    Arc::new(keys.expect("one FVEK"))
+}
