@@ -19,7 +19,12 @@ impl File {
                 .backing
                 .truncate(state.fd.as_fd(), state.length)?;
         }
-        state.settle_slack(&self.store)
+        // Also where the length is right already: truncation to the same size moves mtime.
+        state.length = layout::backing_length(size);
+        Ok(self
+            .store
+            .backing
+            .truncate(state.fd.as_fd(), state.length)?)
     }
 
     /// fallocate(2).

@@ -141,7 +141,12 @@ impl Directory {
         self.scan(old.0, locked.old())?;
         self.scan(new.0, locked.new())?;
         match (locked.old().get(old.1), how) {
-            (Some(_), Rename::Exchange) => Err(Error::Invalid),
+            (Some(_), _)
+                if old.0.ino == new.0.ino && old.1 == new.1 && how != Rename::NoReplace =>
+            {
+                Ok(())
+            }
+            (Some(_), Rename::Exchange) => self.refuse_exchange(new, locked.new()),
             (Some(id), _) => self.rename_directory(old, new, id, &mut locked, how),
             (None, Rename::Exchange) => self.exchange(old, new, &mut locked),
             (None, _) => self.rename_file(old, new, &mut locked, how),
@@ -161,11 +166,11 @@ impl Directory {
             self.names.file(new.0.dir()?.id, new.1),
         );
         let moved = backing::stat(Object::At(from.as_fd(), &source.entry))?;
-        if locked.new().get(new.1).is_some() {
-            return Err(if how == Rename::NoReplace {
-                Error::Exists
-            } else {
-                Error::IsDirectory
+        if let Some(target) = locked.new().get(new.1) {
+            return Err(match how {
+                Rename::NoReplace => Error::Exists,
+                _ if inside(old.0, target) => Error::NotEmpty, // what do_renameat2() in Linux finds first
+                _ => Error::IsDirectory,
             });
         }
         let replaced = optional(backing::stat(Object::At(to.as_fd(), &target.entry)))?;
@@ -204,31 +209,21 @@ impl Directory {
         let (from, to) = (self.handle(old.0)?, self.handle(new.0)?);
         let source = self.names.directory(old.0.dir()?.id, old.1, id);
         let target = self.names.directory(new.0.dir()?.id, new.1, id);
-        if source == target {
-            return if how == Rename::NoReplace {
-                Err(Error::Exists)
-            } else {
-                Ok(())
-            };
-        }
-        if backing::stat(Object::At(
-            to.as_fd(),
-            &self.names.file(new.0.dir()?.id, new.1).entry,
-        ))
-        .is_ok()
-        {
-            return Err(if how == Rename::NoReplace {
-                Error::Exists
-            } else {
-                Error::NotDirectory
-            });
-        }
         let moved = backing::stat(Object::At(from.as_fd(), &source.entry))?;
-        if let Some(replaced) = locked.new().get(new.1) {
-            if how == Rename::NoReplace {
-                return Err(Error::Exists);
-            }
-            self.remove_empty(new.0, to.as_fd(), locked.new(), new.1, replaced)?;
+        let file = self.names.file(new.0.dir()?.id, new.1);
+        let file = optional(backing::stat(Object::At(to.as_fd(), &file.entry)))?.is_some();
+        let replaced = locked.new().get(new.1);
+        if how == Rename::NoReplace && (file || replaced.is_some()) {
+            return Err(Error::Exists);
+        }
+        if inside(new.0, id) {
+            return Err(Error::Invalid);
+        }
+        match replaced {
+            _ if file => return Err(Error::NotDirectory),
+            Some(same) if same == id => return Ok(()),
+            Some(other) => self.remove_empty(new.0, to.as_fd(), locked.new(), new.1, other)?,
+            None => {}
         }
         self.write_side(to.as_fd(), target.side.as_ref())?;
         self.backing().rename(
@@ -251,7 +246,7 @@ impl Directory {
         locked: &mut Locked<'_>,
     ) -> Result<()> {
         if locked.new().get(new.1).is_some() {
-            return Err(Error::Invalid);
+            return self.refuse_exchange(old, locked.old());
         }
         let (from, to) = (self.handle(old.0)?, self.handle(new.0)?);
         let (first, second) = (
@@ -275,10 +270,34 @@ impl Directory {
         Ok(())
     }
 
+    /// One of the two is a directory: EINVAL, if there is the other.
+    fn refuse_exchange(&self, other: (&Arc<Node>, &[u8]), children: &Children) -> Result<()> {
+        if children.get(other.1).is_none() {
+            let handle = self.handle(other.0)?;
+            let sealed = self.names.file(other.0.dir()?.id, other.1);
+            backing::stat(Object::At(handle.as_fd(), &sealed.entry))?;
+        }
+        Err(Error::Invalid)
+    }
+
     fn moved(&self, stat: &Statx, old: (&Arc<Node>, &Sealed), new: (&Arc<Node>, &Sealed)) {
         if let Some(node) = self.nodes.find(stat.stx_ino) {
             node.remove_place(old.0, &old.1.entry);
             node.add_place(new.0, &new.1.entry);
+        }
+    }
+}
+
+/// True if `node` is the directory `id` or lies below it.
+fn inside(node: &Arc<Node>, id: DirId) -> bool {
+    let mut at = node.clone();
+    loop {
+        if at.dir().is_ok_and(|dir| dir.id == id) {
+            return true;
+        }
+        match at.place() {
+            Some(place) => at = place.parent,
+            None => return false,
         }
     }
 }
