@@ -7,10 +7,13 @@
 //! | [`kinds`] | the kinds of volume that the suites below run on |
 //! | [`layers`] | the layer rule, and the one door of each outside crate |
 //! | [`model`] | random operations give what a plain in-memory tree gives, for every kind of volume |
+//! | [`mount`] | the same under a real mount; options, features, and requests per operation |
 #![allow(unreachable_pub)] // nothing is exported from a test binary
 
 mod directory;
 mod kinds;
 mod layers;
 mod model;
+#[cfg(feature = "fuse")]
+mod mount;
 mod vectors;
