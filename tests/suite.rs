@@ -7,10 +7,12 @@
 //! | [`kinds`] | the kinds of volume that the suites below run on |
 //! | [`layers`] | the layer rule, and the one door of each outside crate |
 //! | [`model`] | random operations give what a plain in-memory tree gives, for every kind of volume |
+//! | [`transcripts`] | what people type and see: every command that needs no mount, and every wrong input |
 #![allow(unreachable_pub)] // nothing is exported from a test binary
 
 mod directory;
 mod kinds;
 mod layers;
 mod model;
+mod transcripts;
 mod vectors;
