@@ -60,6 +60,10 @@ pub enum Error {
     /// Copying out.
     #[error(transparent)]
     Recover(#[from] recover::Error),
+    /// Mounting and unmounting.
+    #[cfg(feature = "fuse")]
+    #[error(transparent)]
+    Fuse(#[from] crate::fuse::Error),
     /// A system call failed.
     #[error("{}: {source}", .path.display())]
     Io {
@@ -136,6 +140,8 @@ impl Error {
                 | V::Audit { .. }
                 | V::Io { .. } => Code::Failure,
             },
+            #[cfg(feature = "fuse")]
+            Self::Fuse(error) => fuse_code(error),
             Self::FileSystem(_) | Self::Recover(_) | Self::Io { .. } => Code::Failure,
         }
     }
@@ -148,8 +154,24 @@ impl Error {
                 Some("type the 48 digits as the sheet has them, in 8 groups of 6".to_owned())
             }
             Self::Volume(error) => volume_hint(error),
+            #[cfg(feature = "fuse")]
+            Self::Fuse(error) => error.hint().map(str::to_owned),
             Self::FileSystem(_) | Self::Recover(_) | Self::Io { .. } => None,
         }
+    }
+}
+
+#[cfg(feature = "fuse")]
+fn fuse_code(error: &crate::fuse::Error) -> Code {
+    use crate::fuse::Error as F;
+    match error {
+        F::Option(_) => Code::Usage,
+        F::Missing(_) | F::NotDirectory(_) | F::NotEmpty(_) | F::Nested(_) => Code::Place,
+        F::NotMounted(_) | F::Foreign(_) => Code::Place,
+        F::AlreadyMounted { .. } | F::Busy(..) => Code::Busy,
+        F::NoDevice | F::Device(_) | F::NoFusermount | F::AllowOther => Code::Failure,
+        F::Unclean(_) | F::Mount(..) | F::Unmount(..) | F::Path(..) => Code::Failure,
+        F::Serve(_) | F::Close(_) => Code::Failure,
     }
 }
 

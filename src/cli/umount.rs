@@ -1,5 +1,5 @@
 //! `cryptfs umount`.
-use super::{Code, Error, Result};
+use super::Result;
 use clap::Args;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -11,11 +11,20 @@ pub struct UmountArgs {
     pub mountpoint: PathBuf,
 }
 
+/// Runs `cryptfs umount`: returns once everything is written and the daemon has ended.
+#[cfg(feature = "fuse")]
+pub fn run(args: &UmountArgs) -> Result<ExitCode> {
+    crate::fuse::mountpoint::unmount(&args.mountpoint)?;
+    Ok(ExitCode::SUCCESS)
+}
+
 /// Runs `cryptfs umount`.
-pub fn run(_args: &UmountArgs) -> Result<ExitCode> {
-    Err(Error::told(
-        Code::Failure,
-        "this cryptfs was built without FUSE",
-        "",
+#[cfg(not(feature = "fuse"))]
+pub fn run(_: &UmountArgs) -> Result<ExitCode> {
+    let message = "this cryptfs was built without FUSE";
+    Err(super::Error::told(
+        super::Code::Failure,
+        message,
+        "unmount with fusermount3 -u MOUNTPOINT",
     ))
 }
