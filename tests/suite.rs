@@ -8,6 +8,7 @@
 //! | [`layers`] | the layer rule, and the one door of each outside crate |
 //! | [`model`] | random operations give what a plain in-memory tree gives, for every kind of volume |
 //! | [`mount`] | the same under a real mount; options, features, and requests per operation |
+//! | [`transcripts`] | what people type and see: every command that needs no mount, and every wrong input |
 #![allow(unreachable_pub)] // nothing is exported from a test binary
 
 mod directory;
@@ -16,4 +17,5 @@ mod layers;
 mod model;
 #[cfg(feature = "fuse")]
 mod mount;
+mod transcripts;
 mod vectors;
