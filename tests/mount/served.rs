@@ -1,6 +1,6 @@
 //! A file system that this process mounts and serves.
 use cryptfs::fs::FileSystem;
-use cryptfs::fuse::{Error, MountOptions, Session, mountpoint};
+use cryptfs::fuse::{Counters, Error, MountOptions, Session, mountpoint};
 use rustix::mount::UnmountFlags;
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
@@ -29,6 +29,7 @@ pub fn options(list: &str) -> MountOptions {
 /// A mount. Dropping it detaches what is left of it.
 pub struct Served {
     point: PathBuf,
+    counters: Arc<Counters>,
     thread: Option<JoinHandle<()>>,
 }
 
@@ -51,14 +52,24 @@ impl Served {
     ) -> Result<Self, Error> {
         let point = mountpoint::check(point, Path::new("/nonexistent"), options)?;
         let session = Session::mount(&point, options)?;
+        let counters = session.counters();
         let thread = std::thread::spawn(move || {
             session.run(&fs).expect("serve");
             fs.close().expect("close");
         });
         Ok(Self {
             point,
+            counters,
             thread: Some(thread),
         })
+    }
+
+    pub fn point(&self) -> &Path {
+        &self.point
+    }
+
+    pub fn counters(&self) -> &Counters {
+        &self.counters
     }
 
     /// Unmounts; everything is written then.
