@@ -6,11 +6,14 @@
 //! | [`directory`] | the directory layer through its trait, and the format's rules |
 //! | [`kinds`] | the kinds of volume that the suites below run on |
 //! | [`layers`] | the layer rule, and the one door of each outside crate |
+//! | [`live`], [`needs`] | a mount made by this process; what the machine must have |
 //! | [`model`] | random operations give what a plain in-memory tree gives, for every kind of volume |
 #![allow(unreachable_pub)] // nothing is exported from a test binary
 
 mod directory;
 mod kinds;
 mod layers;
+mod live;
 mod model;
+mod needs;
 mod vectors;
