@@ -1,12 +1,139 @@
-//! The command line: one file a command.
+//! The command line: one file a command. Parses, calls, prints.
+//!
+//! Secrets never come from arguments or the environment, and leave only on standard output, after the audit log.
+mod ask;
+mod check;
+mod doctor;
+mod header;
+mod init;
+mod key;
+mod kit;
+pub mod message;
+mod mount;
+mod progress;
+mod recover;
+mod recovery_keys;
+mod status;
+mod umount;
+
+pub use message::{Code, Error, Result};
+
+use crate::volume::Keystore;
+use clap::{Args, Parser, Subcommand};
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+
+/// Encrypted filesystem that unlocks itself, and that you get back by hand when it does not.
+#[derive(Parser)]
+#[command(
+    name = "cryptfs",
+    version,
+    propagate_version = true,
+    max_term_width = 100
+)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+    #[command(flatten)]
+    common: Common,
+}
+
+/// Options of every command.
+#[derive(Args, Clone, Debug, Default)]
+pub struct Common {
+    /// Where the keystore is [default: CRYPTFS_KEYSTORE, else /var/lib/cryptfs (root) or ~/.local/share/cryptfs]
+    #[arg(long, global = true, value_name = "DIR")]
+    pub keystore: Option<PathBuf>,
+}
+
+impl Common {
+    fn keystore(&self) -> Result<Keystore> {
+        Ok(Keystore::open(self.keystore.as_deref())?)
+    }
+
+    fn make_keystore(&self) -> Result<Keystore> {
+        Ok(Keystore::create(self.keystore.as_deref())?)
+    }
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Make a volume, its keyfile and its recovery password
+    Init(init::InitArgs),
+    /// Mount a volume; nothing has to be typed
+    Mount(mount::MountArgs),
+    /// Unmount
+    Umount(umount::UmountArgs),
+    /// Unlock by hand with the recovery password, and let this computer unlock by itself again
+    Recover(recover::RecoverArgs),
+    /// Show the recovery passwords of the volumes that this keystore knows
+    RecoveryKeys(recovery_keys::RecoveryKeysArgs),
+    /// List, add and remove key protectors
+    Key(key::KeyArgs),
+    /// Show how volumes are protected
+    Status(status::StatusArgs),
+    /// Explain, step by step, why a volume unlocks by itself or does not
+    Doctor(doctor::DoctorArgs),
+    /// Verify every header copy, name and byte of a volume
+    Check(check::CheckArgs),
+    /// Write a recovery kit: rebuilds the header, opens nothing without the recovery password
+    Kit(kit::KitArgs),
+    /// Save the header, or put a saved one back
+    Header(header::HeaderArgs),
+}
 
 /// Runs `cryptfs`.
 pub fn main() -> ExitCode {
-    ExitCode::FAILURE
+    start(|| {
+        let arguments: Vec<OsString> = std::env::args_os().collect();
+        if let Some(form) = mount::helper_form(&arguments) {
+            return form.and_then(|(args, common)| mount::run(&args, &common));
+        }
+        let cli = Cli::parse_from(arguments);
+        let common = &cli.common;
+        match cli.command {
+            Command::Init(args) => init::run(&args, common),
+            Command::Mount(args) => mount::run(&args, common),
+            Command::Umount(args) => umount::run(&args),
+            Command::Recover(args) => recover::run(&args, common),
+            Command::RecoveryKeys(args) => recovery_keys::run(&args, common),
+            Command::Key(args) => key::run(&args, common),
+            Command::Status(args) => status::run(&args, common),
+            Command::Doctor(args) => doctor::run(&args, common),
+            Command::Check(args) => check::run(&args, common),
+            Command::Kit(args) => kit::run(&args, common),
+            Command::Header(args) => header::run(&args, common),
+        }
+    })
+}
+
+/// Unlock a volume with its recovery password and copy everything out, without FUSE: for a rescue system.
+#[derive(Parser)]
+#[command(name = "cryptfs-recover", version, max_term_width = 100)]
+struct RecoverCli {
+    #[command(flatten)]
+    args: recover::RescueArgs,
+    #[command(flatten)]
+    common: Common,
 }
 
 /// Runs `cryptfs-recover`.
 pub fn recover_main() -> ExitCode {
-    ExitCode::FAILURE
+    start(|| {
+        let cli = RecoverCli::parse();
+        recover::rescue(&cli.args, &cli.common)
+    })
+}
+
+/// Keys are going to be in memory: no core dumps, and no debugger of the same user.
+fn start(run: impl FnOnce() -> Result<ExitCode>) -> ExitCode {
+    let hardened = crate::sys::harden::no_core_dumps().map_err(Error::io(Path::new("core dumps")));
+    match hardened.and_then(|()| run()) {
+        Ok(code) => code,
+        Err(error) => {
+            message::error(&error);
+            error.code().into()
+        }
+    }
 }

@@ -19,6 +19,8 @@ use crate::volume::keys::{Epoch, FileKeys};
 pub const UNIT: usize = 4096;
 /// Bytes of payload in a unit.
 pub const PAYLOAD: usize = UNIT - PREFIX;
+/// Bytes of a cipher block.
+pub const BLOCK: usize = 16;
 /// Bytes before the ciphertext.
 const PREFIX: usize = 32;
 const TAG: std::ops::Range<usize> = 0..16;
@@ -91,23 +93,18 @@ impl Head {
 pub fn seal(keys: &FileKeys, index: u64, head: &Head, payload: &[u8], page: &mut [u8]) {
     let (prefix, ciphertext) = page.split_at_mut(PREFIX);
     keys.xts.encrypt(index, payload, ciphertext);
-    let head = head.bytes();
-    prefix[TAG].copy_from_slice(&keys.tag.tag(index, &head, ciphertext));
-    prefix[HEAD].copy_from_slice(&head);
+    sign(keys, index, head, prefix, ciphertext);
 }
 
-/// Checks that `page` is unit `index` of the file `id` and decrypts it into `payload` ([`PAYLOAD`] bytes). Returns the bytes
-/// in use; `Ok(0)` is a page of zeros, which leaves `payload` zeroed. Nothing is decrypted before the tag was checked.
-pub fn open(
+/// Checks that `page` is unit `index` of the file `id`. Returns the bytes in use; `Ok(0)` is a page of zeros.
+pub fn verify(
     keys: &FileKeys,
     id: FileId,
     epoch: Epoch,
     index: u64,
     page: &[u8; UNIT],
-    payload: &mut [u8],
 ) -> Result<usize, Damage> {
     let Some(head) = Head::parse(page)? else {
-        payload.fill(0);
         return Ok(0);
     };
     if head.id != id {
@@ -121,6 +118,65 @@ pub fn open(
     if !keys.tag.verify(&tag, index, &head.bytes(), &page[PREFIX..]) {
         return Err(Damage::Tag);
     }
-    keys.xts.decrypt(index, &page[PREFIX..], payload);
     Ok(head.valid)
+}
+
+/// Checks as [`verify`] does, then decrypts the payload from `from` into `out`; zeros after the bytes in use. Nothing is
+/// decrypted before the tag was checked.
+pub fn open(
+    keys: &FileKeys,
+    id: FileId,
+    epoch: Epoch,
+    index: u64,
+    page: &[u8; UNIT],
+    from: usize,
+    out: &mut [u8],
+) -> Result<usize, Damage> {
+    let valid = verify(keys, id, epoch, index, page)?;
+    let used = valid.saturating_sub(from).min(out.len());
+    decrypt(keys, index, &page[PREFIX..], from, &mut out[..used]);
+    out[used..].fill(0);
+    Ok(valid)
+}
+
+/// Decrypts any range of a unit's ciphertext: whole cipher blocks straight into `out`, the rest by way of one block.
+fn decrypt(keys: &FileKeys, index: u64, ciphertext: &[u8], from: usize, out: &mut [u8]) {
+    let mut done = 0;
+    while done < out.len() {
+        let (block, skip) = ((from + done) / BLOCK, (from + done) % BLOCK);
+        let left = out.len() - done;
+        if skip == 0 && left >= BLOCK {
+            let length = left / BLOCK * BLOCK;
+            let source = &ciphertext[block * BLOCK..block * BLOCK + length];
+            keys.xts
+                .decrypt_at(index, block, source, &mut out[done..done + length]);
+            done += length;
+        } else {
+            let mut plain = [0; BLOCK];
+            let source = &ciphertext[block * BLOCK..(block + 1) * BLOCK];
+            keys.xts.decrypt_at(index, block, source, &mut plain);
+            let length = (BLOCK - skip).min(left);
+            out[done..done + length].copy_from_slice(&plain[skip..skip + length]);
+            done += length;
+        }
+    }
+}
+
+/// Replaces whole cipher blocks of a sealed unit: `part` from payload offset `from` on, both multiples of [`BLOCK`]. The unit
+/// must have been verified: its other blocks are signed again.
+pub fn patch(keys: &FileKeys, index: u64, head: &Head, from: usize, part: &[u8], page: &mut [u8]) {
+    let (prefix, ciphertext) = page.split_at_mut(PREFIX);
+    keys.xts.encrypt_at(
+        index,
+        from / BLOCK,
+        part,
+        &mut ciphertext[from..from + part.len()],
+    );
+    sign(keys, index, head, prefix, ciphertext);
+}
+
+fn sign(keys: &FileKeys, index: u64, head: &Head, prefix: &mut [u8], ciphertext: &[u8]) {
+    let head = head.bytes();
+    prefix[TAG].copy_from_slice(&keys.tag.tag(index, &head, ciphertext));
+    prefix[HEAD].copy_from_slice(&head);
 }

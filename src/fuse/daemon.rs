@@ -1,7 +1,9 @@
 //! The process that serves a mount: in the background, quiet, and leaving nothing in a core dump.
+use std::fs::File;
 use std::io;
 use std::os::fd::OwnedFd;
-use std::path::{Path, PathBuf};
+use std::panic::PanicHookInfo;
+use std::path::Path;
 use std::sync::Arc;
 
 use rustix::pipe::{PipeFlags, pipe_with};
@@ -21,7 +23,8 @@ const KILLED: u8 = 1;
 pub struct Ready {
     /// To the parent; `None` in the foreground.
     parent: Option<OwnedFd>,
-    log: Option<PathBuf>,
+    /// Opened before anything is mounted, so that it never lies in the mount.
+    log: Option<File>,
 }
 
 /// Makes this process fit to hold keys, then runs `serve` in a child (or in the foreground), and returns the exit code
@@ -30,11 +33,7 @@ pub struct Ready {
 ///
 /// # Errors
 /// No child can be made. In particular: call this before any thread is started.
-pub fn run(
-    foreground: bool,
-    log: Option<PathBuf>,
-    serve: impl FnOnce(Ready) -> u8,
-) -> io::Result<u8> {
+pub fn run(foreground: bool, log: Option<File>, serve: impl FnOnce(Ready) -> u8) -> io::Result<u8> {
     harden()?;
     if foreground {
         return Ok(serve(Ready { parent: None, log }));
@@ -87,28 +86,33 @@ impl Ready {
     /// Leaves the terminal and lets the parent go.
     ///
     /// # Errors
-    /// The log or `/dev/null` cannot be opened.
+    /// `/dev/null` cannot be opened.
     pub fn signal(self) -> io::Result<()> {
-        if let Some(path) = &self.log {
-            log::to_file(path)?;
+        match (self.log, &self.parent) {
+            (Some(file), _) => log::to_file(file),
+            (None, Some(_)) => log::to_syslog(),
+            (None, None) => {}
         }
         let Some(parent) = self.parent else {
             return Ok(());
         };
-        if self.log.is_none() {
-            log::to_syslog();
-        }
+        std::panic::set_hook(Box::new(report_panic));
         let _ = rustix::process::setsid();
         rustix::process::chdir("/")?;
-        let null = std::fs::File::options()
-            .read(true)
-            .write(true)
-            .open("/dev/null")?;
+        let null = File::options().read(true).write(true).open("/dev/null")?;
         rustix::stdio::dup2_stdin(&null)?;
         rustix::stdio::dup2_stdout(&null)?;
         rustix::stdio::dup2_stderr(&null)?;
         rustix::io::write(&parent, &[0])?;
         Ok(())
+    }
+}
+
+/// Where, and not with which words: those might hold a name.
+fn report_panic(panic: &PanicHookInfo<'_>) {
+    match panic.location() {
+        Some(place) => log::error(format_args!("internal error at {place}")),
+        None => log::error(format_args!("internal error")),
     }
 }
 
@@ -126,14 +130,14 @@ pub fn serve(
 ) -> Result<(), Error> {
     let served = mount_and_serve(&file_system, point, options, ready);
     let closed = file_system.close().map_err(Error::Close);
-    let (presence, served) = match served {
-        Ok((presence, served)) => (Some(presence), served),
-        Err(error) => (None, Err(error)),
-    };
-    if let Some(presence) = presence {
-        presence.end(closed.is_ok());
+    let (presence, served) = served?;
+    let end = served.and(closed);
+    match &end {
+        Ok(()) => log::notice(format_args!("unmounted from '{}'", point.display())),
+        Err(error) => log::error(format_args!("{error}")),
     }
-    served.and(closed)
+    presence.end(end.is_ok());
+    end
 }
 
 /// The outer error: it was never mounted. The inner one: it stopped being served.
@@ -154,6 +158,7 @@ fn mount_and_serve(
         .spawn(move || answer_signals(&signals, &watched, &answer))
         .map_err(Error::Serve)?;
     ready().map_err(Error::Serve)?;
+    log::notice(format_args!("mounted on '{}'", point.display()));
     let served = session.run(file_system).map_err(Error::Serve);
     if options.stats {
         log::notice(format_args!("requests: {counters}"));

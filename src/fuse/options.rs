@@ -133,6 +133,11 @@ const IGNORED: &[&str] = &[
 ];
 
 impl MountOptions {
+    /// Whether nothing may be changed.
+    pub fn read_only(&self) -> bool {
+        self.flags.contains(MountFlags::RDONLY)
+    }
+
     /// Adds what `list`, separated by commas, says. A backslash takes the next character as it is.
     ///
     /// # Errors

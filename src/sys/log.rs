@@ -49,19 +49,22 @@ pub fn to_syslog() {
     *SINK.lock() = connect().map_or_else(|_: io::Error| Sink::Nowhere, Sink::Syslog);
 }
 
-/// From now on to the end of `path`, which is made with mode 0600.
+/// From now on to `file`, which [`open`] gave.
+pub fn to_file(file: File) {
+    *SINK.lock() = Sink::File(file);
+}
+
+/// Opens a log for appending; a new one has mode 0600.
 ///
 /// # Errors
 /// It cannot be opened.
-pub fn to_file(path: &Path) -> io::Result<()> {
+pub fn open(path: &Path) -> io::Result<File> {
     use std::os::unix::fs::OpenOptionsExt;
-    let file = File::options()
+    File::options()
         .append(true)
         .create(true)
         .mode(0o600)
-        .open(path)?;
-    *SINK.lock() = Sink::File(file);
-    Ok(())
+        .open(path)
 }
 
 /// Writes one line. A log that fails is no reason to stop.

@@ -1,6 +1,7 @@
 //! Raw system calls: a leaf, with the XTS kernel the only unsafe code.
 #[allow(unsafe_code)]
 pub mod fuse;
+pub mod harden;
 pub mod log;
 pub mod mountinfo;
 #[allow(unsafe_code)]

@@ -62,7 +62,15 @@ impl AuditLog {
         })
     }
 
-    fn try_append(&self, event: &Event<'_>) -> io::Result<()> {
+    /// Fails where [`AuditLog::append`] would, before anything is done that could not be logged.
+    pub fn probe(&self) -> Result<()> {
+        self.open().map(drop).map_err(|source| Error::Audit {
+            path: self.path.clone(),
+            source,
+        })
+    }
+
+    fn open(&self) -> io::Result<File> {
         if let Some(dir) = self.path.parent() {
             std::fs::DirBuilder::new()
                 .recursive(true)
@@ -72,7 +80,11 @@ impl AuditLog {
         let flags =
             OFlags::RDWR | OFlags::CREATE | OFlags::APPEND | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let mode = Mode::RUSR | Mode::WUSR;
-        let mut file = File::from(fs::open(&self.path, flags, mode)?);
+        Ok(File::from(fs::open(&self.path, flags, mode)?))
+    }
+
+    fn try_append(&self, event: &Event<'_>) -> io::Result<()> {
+        let mut file = self.open()?;
         fs::flock(&file, FlockOperation::LockExclusive)?;
         let (last, whole) = last_line(&mut file)?;
         let mut text = String::new();

@@ -9,7 +9,7 @@ use super::keyfile::Keyfile;
 use super::keys::Uuid;
 use super::keystore::Keystore;
 use super::layout;
-use super::place::{COPIES, META, PRIMARY, Place};
+use super::place::{Access, COPIES, META, PRIMARY, Place};
 use super::protector::{Credential, NewProtector, Protector, ProtectorState};
 use super::recovery_password::RecoveryPassword;
 use super::unlocked::{Volume, add};
@@ -69,6 +69,14 @@ pub struct Created {
     pub password_id: Uuid,
 }
 
+impl Created {
+    /// Takes the new volume back, keyfile included.
+    pub fn discard(self, keystore: &Keystore) {
+        remove(self.volume.place().as_fd());
+        let _ = keystore.forget(&self.volume.header().uuid);
+    }
+}
+
 /// Makes a directory volume in an empty or new directory, and its keyfile in the keystore.
 pub fn create(path: &Path, options: &CreateOptions, keystore: &Keystore) -> Result<Created> {
     if options.label.len() > TEXT_SIZE || !layout::is_plain(&options.label) {
@@ -119,6 +127,7 @@ fn fill(path: &Path, options: &CreateOptions, keystore: &Keystore) -> Result<Cre
 fn write(volume: &Volume, keyfile: &Keyfile, keystore: &Keystore) -> Result<()> {
     keystore.stage_keyfile(keyfile)?;
     keystore.commit_keyfile(&keyfile.volume)?;
+    drop(volume.place().lock(Access::ReadWrite)?); // makes the file, so that readers find it
     copies::write_all(volume.place(), volume.header_bytes())?;
     volume.remember(keystore)?;
     Ok(())

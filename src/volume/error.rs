@@ -116,13 +116,13 @@ pub enum Error {
     /// Made by a cryptfs that does more than this one.
     #[error("unsupported volume: {0}")]
     Unsupported(HeaderError),
-    /// Not a header.
-    #[error("{}: {source}", .path.display())]
-    BadHeader {
-        /// Where it was read.
-        path: PathBuf,
-        /// What is wrong with it.
-        source: HeaderError,
+    /// A saved header that is not this volume's.
+    #[error("the saved header is of volume {}, this is volume {}", uuid::text(.saved), uuid::text(.here))]
+    OtherVolume {
+        /// The volume that it is of.
+        saved: Uuid,
+        /// The volume that is here.
+        here: Uuid,
     },
     /// Uses features that allow reading only.
     #[error("the volume uses features that this version can only read (ro_compat {0:#x})")]
@@ -145,6 +145,22 @@ pub enum Error {
     /// All slots are taken.
     #[error("all 12 key protectors are in use")]
     NoFreeSlot,
+    /// No such protector, or several.
+    #[error("{found} key protectors have an ID that begins with {prefix}")]
+    WhichProtector {
+        /// What was asked for.
+        prefix: String,
+        /// How many there are.
+        found: usize,
+    },
+    /// Without it nobody would get the data back.
+    #[error("{} is the last {} of the volume", uuid::short(.id), kind_name(*.kind))]
+    LastProtector {
+        /// Which one.
+        id: Uuid,
+        /// What it is.
+        kind: ProtectorKind,
+    },
     /// Some copies could not be written; the change stands in the others.
     #[error("only {written} of {wanted} header copies could be written ({}: {source})", .copy)]
     PartlyWritten {

@@ -39,6 +39,40 @@ impl Locked {
         Ok(Self { place, found })
     }
 
+    /// Believes one saved header instead of the volume's own copies, as long as it is of the same volume. Also the highest
+    /// number among those copies.
+    pub fn open_only(path: &Path, saved: &Spare) -> Result<(Self, u64)> {
+        let place = Place::open(path)?;
+        let mut found = copies::find(&place, std::slice::from_ref(saved))?;
+        let Some(place_of) = found
+            .candidates
+            .iter()
+            .position(|c| c.image[..] == saved.bytes[..])
+        else {
+            return Err(Error::Kit(saved.name.clone()));
+        };
+        let saved = found.candidates.swap_remove(place_of);
+        let own = |c: &Candidate| (c.header.uuid, c.header.sequence);
+        let newest = found
+            .candidates
+            .iter()
+            .map(own)
+            .filter(|(id, _)| *id == saved.header.uuid);
+        let newest = newest.map(|(_, sequence)| sequence).max().unwrap_or(0);
+        let other = found
+            .candidates
+            .first()
+            .filter(|c| c.header.uuid != saved.header.uuid);
+        if let Some(other) = other {
+            return Err(Error::OtherVolume {
+                saved: saved.header.uuid,
+                here: other.header.uuid,
+            });
+        }
+        found.candidates = vec![saved];
+        Ok((Self { place, found }, newest))
+    }
+
     /// Where it lies.
     pub fn place(&self) -> &Place {
         &self.place
@@ -52,6 +86,11 @@ impl Locked {
     /// What was found of each copy; the volume's own first, then the spares.
     pub fn copies(&self) -> &[CopyReport] {
         &self.found.reports
+    }
+
+    /// What was found of the volume's own copies.
+    pub fn own_copies(&self) -> &[CopyReport] {
+        &self.found.reports[..COPIES]
     }
 
     /// The IDs of the recovery passwords that could open it.

@@ -14,6 +14,7 @@ pub mod date;
 mod durable;
 pub mod error;
 pub mod header;
+pub mod kept;
 pub mod keyfile;
 pub mod keys;
 pub mod keystore;

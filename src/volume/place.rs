@@ -15,6 +15,7 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 /// Header copies in a volume.
 pub const COPIES: usize = 3;
@@ -190,11 +191,27 @@ impl Place {
             Access::ReadWrite => FlockOperation::NonBlockingLockExclusive,
             Access::ReadOnly => FlockOperation::NonBlockingLockShared,
         };
-        match fs::flock(&file, how) {
-            Ok(()) => Ok(MountLock(Some(file))),
-            Err(Errno::WOULDBLOCK) => Err(Error::AlreadyMounted(self.path.clone())),
-            Err(errno) => Err(Error::sys(&self.path)(errno)),
+        // `status` looks at the lock by taking it for a moment: one that stays taken is a mount's.
+        for _ in 0..20 {
+            match fs::flock(&file, how) {
+                Ok(()) => return Ok(MountLock(Some(file))),
+                Err(Errno::WOULDBLOCK) => std::thread::sleep(Duration::from_millis(10)),
+                Err(errno) => return Err(Error::sys(&self.path)(errno)),
+            }
         }
+        Err(Error::AlreadyMounted(self.path.clone()))
+    }
+
+    /// True if it is mounted for writing, here or in another container of this kernel.
+    pub fn is_mounted(&self) -> bool {
+        let file = match &self.root {
+            Root::Directory(root) => open_lock(root, Access::ReadOnly),
+            Root::Image { file, .. } => file.try_clone().map(|file| Some(file.into())),
+        };
+        let Ok(Some(file)) = file else {
+            return false;
+        };
+        fs::flock(&file, FlockOperation::NonBlockingLockShared) == Err(Errno::WOULDBLOCK)
     }
 
     /// Held while the header is changed, so that two commands do not lose each other's change. Waits.
@@ -231,29 +248,25 @@ fn open_image(path: &Path) -> rustix::io::Result<File> {
     }
 }
 
-/// The lock file, made if need be. `None` on a medium that cannot be written: nobody else can write it either.
+/// The lock file. Readers make nothing: where there is none there is no writer of this version either.
 fn open_lock(root: &OwnedFd, access: Access) -> io::Result<Option<OwnedFd>> {
-    let open = || {
-        match fs::mkdirat(root, META, Mode::RWXU) {
-            Ok(()) | Err(Errno::EXIST) => {}
-            Err(errno) => return Err(errno),
+    let common = OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let opened = match access {
+        Access::ReadOnly => durable::open_dir(root, META, false)
+            .and_then(|meta| fs::openat(meta, LOCK, OFlags::RDONLY | common, Mode::empty())),
+        Access::ReadWrite => {
+            match fs::mkdirat(root, META, Mode::RWXU) {
+                Ok(()) | Err(Errno::EXIST) => {}
+                Err(errno) => return Err(errno.into()),
+            }
+            let meta = durable::open_dir(root, META, false)?;
+            let flags = OFlags::RDWR | OFlags::CREATE | common;
+            fs::openat(&meta, LOCK, flags, Mode::RUSR | Mode::WUSR)
         }
-        let meta = durable::open_dir(root, META, false)?;
-        let flags = OFlags::RDWR | OFlags::CREATE | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        fs::openat(&meta, LOCK, flags, Mode::RUSR | Mode::WUSR)
     };
-    let again = || {
-        let meta = durable::open_dir(root, META, false)?;
-        fs::openat(
-            meta,
-            LOCK,
-            OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC,
-            Mode::empty(),
-        )
-    };
-    match (open(), access) {
+    match (opened, access) {
         (Ok(file), _) => Ok(Some(file)),
-        (Err(Errno::ROFS | Errno::ACCESS), Access::ReadOnly) => Ok(again().ok()),
+        (Err(Errno::NOENT | Errno::ACCESS), Access::ReadOnly) => Ok(None),
         (Err(errno), _) => Err(errno.into()),
     }
 }

@@ -51,10 +51,22 @@ fn made_and_opened_by_key_and_by_password() {
     let volume = bench.auto().unwrap();
     assert_eq!(volume.header(), made.volume.header());
     assert_eq!(volume.header().sequence, 1);
-    let escrowed = volume.escrowed();
-    assert_eq!(escrowed[0].0.id, made.password_id);
+    let slot = volume
+        .header()
+        .protectors()
+        .find(|p| p.id == made.password_id)
+        .unwrap();
     let text = made.recovery_password.reveal().to_string();
-    assert_eq!(escrowed[0].1.reveal().to_string(), text);
+    assert_eq!(volume.escrowed_in(slot).unwrap().reveal().to_string(), text);
+    for offline in [false, true] {
+        if offline {
+            std::fs::rename(&bench.volume, bench.volume.with_extension("away")).unwrap();
+        }
+        let kept = kept::Kept::open(&bench.keys(), &made.volume.header().uuid).unwrap();
+        let kept = kept.passwords[0].password.as_ref().unwrap();
+        assert_eq!(kept.reveal().to_string(), text);
+    }
+    std::fs::rename(bench.volume.with_extension("away"), &bench.volume).unwrap();
     let locked = Locked::open(&bench.volume).unwrap();
     assert_eq!(locked.password_ids(), [made.password_id]);
     let volume = locked

@@ -13,6 +13,7 @@ use super::place::Place;
 use super::protector::{Credential, NewProtector, Protector, ProtectorKind, ProtectorState};
 use super::recovery_password::RecoveryPassword;
 use super::state::State;
+use super::uuid;
 use super::vmk::Vmk;
 use crate::crypto::kdf::Stretch;
 use std::os::unix::ffi::OsStrExt;
@@ -94,10 +95,9 @@ impl Volume {
             .ok_or(Error::HeaderForged)
     }
 
-    /// Recovery passwords kept in escrow, with their protectors.
-    pub fn escrowed(&self) -> Vec<(&Protector, RecoveryPassword)> {
-        let open = |p| Some((p, Protector::escrowed(p, &self.vmk)?));
-        self.header.protectors().filter_map(open).collect()
+    /// The recovery password that a protector keeps in escrow.
+    pub fn escrowed_in(&self, protector: &Protector) -> Option<RecoveryPassword> {
+        protector.escrowed(&self.vmk)
     }
 
     /// Puts the right header where a copy is missing, damaged, older or forged. Says what was repaired.
@@ -144,7 +144,7 @@ impl Volume {
         }
         let mut header = self.header.clone();
         let out = change(&mut header, &self.vmk)?;
-        header.sequence += 1;
+        header.sequence = header.sequence.saturating_add(1);
         header.written = date::now();
         let image = header.encode(&self.vmk);
         let partly = match copies::write_all(&self.place, &image) {
@@ -214,6 +214,56 @@ impl Volume {
         })
     }
 
+    /// Adds a recovery password. It counts as delivered once it was shown, and as active once it was proven.
+    pub fn add_recovery_password(
+        &mut self,
+        keystore: Option<&Keystore>,
+        escrow: bool,
+        iterations: u32,
+    ) -> Result<(Uuid, RecoveryPassword)> {
+        let password = RecoveryPassword::random();
+        let new = NewProtector {
+            credential: Credential::Recovery(&password),
+            stretch: Stretch::Pbkdf2 { iterations },
+            state: ProtectorState::Pending,
+            escrow,
+            host: [0; 16],
+            description: "",
+        };
+        let id = self.add_protector(keystore, &new)?;
+        Ok((id, password))
+    }
+
+    /// Removes the one protector whose ID begins so, from every copy. Not the last recovery password
+    /// that anybody has seen.
+    pub fn remove_protector(
+        &mut self,
+        keystore: Option<&Keystore>,
+        prefix: &str,
+    ) -> Result<Protector> {
+        self.update(keystore, |header, _| {
+            let named = |slot: &&Protector| uuid::has_prefix(&slot.id, prefix);
+            let found: Vec<_> = header.protectors().filter(named).cloned().collect();
+            let [slot] = &found[..] else {
+                let (prefix, found) = (prefix.to_owned(), found.len());
+                return Err(Error::WhichProtector { prefix, found });
+            };
+            let (id, kind) = (slot.id, slot.kind);
+            let same = header.protectors().filter(|p| p.kind == kind).count();
+            let usable = |p: &&Protector| p.kind == kind && p.state != ProtectorState::Pending;
+            let proven = header.protectors().filter(usable).any(|p| p.id != id);
+            if kind == ProtectorKind::RecoveryPassword && (same == 1 || !proven) {
+                return Err(Error::LastProtector { id, kind });
+            }
+            for place in &mut header.slots {
+                if place.as_ref().is_some_and(|p| p.id == id) {
+                    *place = None;
+                }
+            }
+            Ok(slot.clone())
+        })
+    }
+
     /// Changes what is written about a protector: its state and dates. Nothing is written where nothing changes.
     pub fn annotate(
         &mut self,
@@ -238,6 +288,26 @@ impl Volume {
             }
             Ok(())
         })
+    }
+
+    /// The newest header number that this keystore has seen of the volume; 0: none.
+    pub fn known_sequence(&self, keystore: &Keystore) -> u64 {
+        let state = keystore.state(&self.header.uuid, &self.vmk.session());
+        state.map_or(0, |state| state.sequence)
+    }
+
+    /// Writes this header, which may be an old one, as the newest: numbered above `known`. No keystore keeps a newer one.
+    pub fn put_back(&mut self, known: u64, keystore: &Keystore) -> Result<()> {
+        let _lock = self
+            .place
+            .lock_header()
+            .map_err(Error::io(self.place.path()))?;
+        self.header.sequence = self.header.sequence.max(known).saturating_add(1);
+        self.header.written = date::now();
+        self.image = self.header.encode(&self.vmk);
+        copies::write_all(&self.place, &self.image)?;
+        self.remember(keystore)?;
+        Ok(())
     }
 
     /// Keeps the header and what was seen of the volume in the keystore.

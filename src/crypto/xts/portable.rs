@@ -2,7 +2,7 @@
 //!
 //! Works in batches small enough for the L1 cache: all tweaks of a batch first (a chain of shifts that no cipher latency
 //! interrupts), then exclusive or, cipher and exclusive or, each over the whole batch.
-use super::Kernel;
+use super::{Kernel, advance};
 use aes::cipher::{
     Block, BlockCipherDecrypt, BlockCipherEncrypt, BlockSizeUser, KeyInit, consts::U16,
 };
@@ -31,11 +31,15 @@ where
         }
     }
 
-    /// `src` and `dst` have the same length, a multiple of 16.
-    fn run(&self, unit: u64, src: &[u8], dst: &mut [u8], cipher: impl Fn(&mut [Block<D>])) {
+    /// The tweak of a block: T x^block, where T = AES(Key2, unit).
+    fn tweak(&self, unit: u64, block: usize) -> u128 {
         let mut first = Block::<T>::from(u128::from(unit).to_le_bytes());
         self.tweak.encrypt_block(&mut first);
-        let mut tweak = u128::from_le_bytes(first.into());
+        advance(u128::from_le_bytes(first.into()), block)
+    }
+
+    /// `src` and `dst` have the same length, a multiple of 16; `tweak` is the first block's.
+    fn run(&self, mut tweak: u128, src: &[u8], dst: &mut [u8], cipher: impl Fn(&mut [Block<D>])) {
         let mut tweaks = [0; BATCH];
         let (src, _) = Block::<D>::slice_as_chunks(src);
         let (dst, _) = Block::<D>::slice_as_chunks_mut(dst);
@@ -70,17 +74,19 @@ where
         "portable"
     }
 
-    fn encrypt(&self, unit: u64, src: &[u8], dst: &mut [u8]) {
-        self.run(unit, src, dst, |blocks| self.data.encrypt_blocks(blocks));
+    fn encrypt(&self, unit: u64, first_block: usize, src: &[u8], dst: &mut [u8]) {
+        let tweak = self.tweak(unit, first_block);
+        self.run(tweak, src, dst, |blocks| self.data.encrypt_blocks(blocks));
     }
 
-    fn decrypt(&self, unit: u64, src: &[u8], dst: &mut [u8]) {
-        self.run(unit, src, dst, |blocks| self.data.decrypt_blocks(blocks));
+    fn decrypt(&self, unit: u64, first_block: usize, src: &[u8], dst: &mut [u8]) {
+        let tweak = self.tweak(unit, first_block);
+        self.run(tweak, src, dst, |blocks| self.data.decrypt_blocks(blocks));
     }
 }
 
-/// Multiplies by x in GF(2^128) modulo x^128 + x^7 + x^2 + x + 1 (IEEE 1619, section 5.2), without a branch on secret bits.
-fn double(tweak: u128) -> u128 {
+/// [`advance`] by one block, all that a chain needs; without a branch on secret bits.
+pub(super) fn double(tweak: u128) -> u128 {
     let carry = ((tweak as i128) >> 127) as u128;
     (tweak << 1) ^ (carry & 0x87)
 }

@@ -10,7 +10,7 @@
 //!
 //! The one module outside sys with `unsafe`: loads and stores, and the calls from code that was built for any x86-64.
 #![allow(unsafe_code)]
-use super::Kernel;
+use super::{Kernel, advance};
 use std::arch::x86_64::*;
 use zeroize::Zeroize;
 
@@ -67,8 +67,8 @@ impl<const R: usize> Vaes<R> {
 
     /// Lengths are whole blocks and equal, as [`super::XtsKey`] has checked.
     #[target_feature(enable = "avx2,aes,vaes,vpclmulqdq")]
-    fn unit<const ENCRYPT: bool>(&self, unit: u64, src: &[u8], dst: &mut [u8]) {
-        let mut tweaks = self.first_tweaks(unit);
+    fn run<const ENCRYPT: bool>(&self, unit: u64, block: usize, src: &[u8], dst: &mut [u8]) {
+        let mut tweaks = self.first_tweaks(unit, block);
         if src.len() < WINDOW {
             let mut scratch = [0; WINDOW];
             scratch[..src.len()].copy_from_slice(src);
@@ -144,14 +144,14 @@ impl<const R: usize> Vaes<R> {
         }
     }
 
-    /// The tweaks of the first sixteen blocks: T, T x, ..., T x^15, where T = AES(Key2, unit).
+    /// The tweaks of sixteen blocks from `block` on: T, T x, ..., T x^15, where T = AES(Key2, unit) x^block.
     #[target_feature(enable = "avx2,aes,vaes,vpclmulqdq")]
-    fn first_tweaks(&self, unit: u64) -> [__m256i; LANES] {
+    fn first_tweaks(&self, unit: u64, block: usize) -> [__m256i; LANES] {
         let mut first = _mm_xor_si128(_mm_set_epi64x(0, unit.cast_signed()), self.tweak[0]);
         for key in &self.tweak[1..R - 1] {
             first = _mm_aesenc_si128(first, *key);
         }
-        first = _mm_aesenclast_si128(first, self.tweak[R - 1]);
+        first = moved(_mm_aesenclast_si128(first, self.tweak[R - 1]), block);
         let twice = _mm256_broadcastsi128_si256(first);
         let mut tweaks = [_mm256_blend_epi32::<0xf0>(twice, times_x::<1, 63>(twice)); LANES];
         // By doubling the distance, three products deep instead of seven.
@@ -171,14 +171,14 @@ impl<const R: usize> Kernel for Vaes<R> {
         "vaes"
     }
 
-    fn encrypt(&self, unit: u64, src: &[u8], dst: &mut [u8]) {
+    fn encrypt(&self, unit: u64, first_block: usize, src: &[u8], dst: &mut [u8]) {
         // SAFETY: `self` exists, so `new` has detected the features.
-        unsafe { self.unit::<true>(unit, src, dst) }
+        unsafe { self.run::<true>(unit, first_block, src, dst) }
     }
 
-    fn decrypt(&self, unit: u64, src: &[u8], dst: &mut [u8]) {
+    fn decrypt(&self, unit: u64, first_block: usize, src: &[u8], dst: &mut [u8]) {
         // SAFETY: `self` exists, so `new` has detected the features.
-        unsafe { self.unit::<false>(unit, src, dst) }
+        unsafe { self.run::<false>(unit, first_block, src, dst) }
     }
 }
 
@@ -188,6 +188,16 @@ impl<const R: usize> Drop for Vaes<R> {
         self.decrypt.zeroize();
         self.tweak.zeroize();
     }
+}
+
+/// A tweak moved on by any number of blocks, in the general registers: once in a run.
+#[inline]
+#[target_feature(enable = "avx2")]
+fn moved(tweak: __m128i, blocks: usize) -> __m128i {
+    let halves = [_mm_cvtsi128_si64(tweak), _mm_extract_epi64::<1>(tweak)];
+    let [low, high] = halves.map(|half| u128::from(half.cast_unsigned()));
+    let moved = advance(low | high << 64, blocks);
+    _mm_set_epi64x((moved >> 64) as i64, moved as i64)
 }
 
 /// Multiplies both tweaks of a register by x^N, 0 < N < 32; `REST` = 64 - N.

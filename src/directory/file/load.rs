@@ -28,9 +28,8 @@ impl State {
             .file(head.epoch, &head.id.0)
             .ok_or(Damage::Epoch)?;
         let mut payload = Box::new([0; PAYLOAD]);
-        let valid = unit::open(&keys, head.id, head.epoch, 0, &page, &mut payload[..])?;
+        let valid = unit::open(&keys, head.id, head.epoch, 0, &page, 0, &mut payload[..])?;
         let header = Header::parse(&payload[..])?;
-        payload[valid..].fill(0);
         self.content = Some(Content {
             id: head.id,
             epoch: head.epoch,
@@ -117,16 +116,8 @@ impl State {
         let Some((index, page)) = self.last_written()? else {
             return Ok(claimed);
         };
-        let mut payload = zeroize::Zeroizing::new([0; PAYLOAD]);
         let content = self.content()?;
-        let valid = match unit::open(
-            &content.keys,
-            content.id,
-            content.epoch,
-            index,
-            &page,
-            &mut payload[..],
-        ) {
+        let valid = match unit::verify(&content.keys, content.id, content.epoch, index, &page) {
             Ok(valid) => valid,
             Err(_) => return Ok(claimed),
         };

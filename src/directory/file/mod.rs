@@ -23,7 +23,6 @@ use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::cell::RefCell;
 use std::ops::Range;
 use std::sync::Arc;
-use zeroize::Zeroize;
 
 /// Units that one system call moves at most: a request of 1 MiB.
 const BATCH: u64 = 260;
@@ -57,7 +56,8 @@ struct Content {
     header: Header,
 }
 
-/// The plaintext of the unit that was last partly read or written: streams come back for the rest of it.
+/// The plaintext of the unit that was last opened or partly appended to: streams come back for the rest of it. (Keys are
+/// wiped from memory; content is not: the kernel keeps it in its page cache as well.)
 struct Edge {
     unit: u64,
     valid: usize,
@@ -73,12 +73,6 @@ impl Edge {
             valid: 0,
             payload: Box::new([0; PAYLOAD]),
         }
-    }
-}
-
-impl Drop for Edge {
-    fn drop(&mut self) {
-        self.payload.zeroize();
     }
 }
 
@@ -233,7 +227,7 @@ impl State {
 
     /// Rewrites unit 0 with a changed header.
     fn rewrite_header(&mut self, store: &Store, change: impl FnOnce(&mut Header)) -> Result<()> {
-        let mut payload = zeroize::Zeroizing::new([0; PAYLOAD]);
+        let mut payload = [0; PAYLOAD];
         let valid = self.load_unit(0, &mut payload)?.max(layout::HEADER);
         if let Some(content) = &mut self.content {
             change(&mut content.header);
@@ -301,11 +295,17 @@ impl State {
         }
         let mut page = [0; UNIT];
         backing::read(self.fd.as_fd(), &mut page, index * UNIT as u64)?;
-        self.open_page(index, &page, payload)
+        self.open_page(index, &page, 0, payload)
     }
 
-    /// Opens one page of this file; zeros after the bytes in use.
-    fn open_page(&self, index: u64, page: &[u8; UNIT], payload: &mut [u8]) -> Result<usize> {
+    /// Opens one page of this file from payload offset `from`; zeros after the bytes in use.
+    fn open_page(
+        &self,
+        index: u64,
+        page: &[u8; UNIT],
+        from: usize,
+        out: &mut [u8],
+    ) -> Result<usize> {
         let content = self.content()?;
         let valid = unit::open(
             &content.keys,
@@ -313,13 +313,19 @@ impl State {
             content.epoch,
             index,
             page,
-            payload,
+            from,
+            out,
         )?;
+        self.check_hole(valid)
+    }
+
+    /// A page of zeros must be a hole.
+    fn check_hole(&self, valid: usize) -> Result<usize> {
         if valid == 0 && !self.is_hole() {
-            return Err(Damage::Missing.into());
+            Err(Damage::Missing.into())
+        } else {
+            Ok(valid)
         }
-        payload[valid..].fill(0);
-        Ok(valid)
     }
 
     /// Seals and writes one unit. `payload` after `valid` is overwritten by the salvage hint where it fits.

@@ -98,15 +98,27 @@ impl State {
             unit::seal(&content.keys, index, &head, part, page);
             return Ok(());
         }
-        let mut payload = zeroize::Zeroizing::new([0; PAYLOAD]);
-        let old = self.open_page(index, page, &mut payload[..])?;
-        payload[within..within + part.len()].copy_from_slice(part);
-        let last = layout::units(self.size) - 1;
-        let valid = if index == last {
+        let old = unit::verify(&content.keys, content.id, content.epoch, index, page)?;
+        self.check_hole(old)?;
+        let valid = if index == layout::units(self.size) - 1 {
             layout::last_valid(self.size)
         } else {
             old.max(within + part.len())
         };
+        let whole_blocks =
+            within.is_multiple_of(unit::BLOCK) && part.len().is_multiple_of(unit::BLOCK);
+        if old > 0 && whole_blocks && within <= old && valid == old.max(within + part.len()) {
+            let head = Head {
+                id: content.id,
+                epoch: content.epoch,
+                valid,
+            };
+            unit::patch(&content.keys, index, &head, within, part, page);
+            return Ok(());
+        }
+        let mut payload = [0; PAYLOAD];
+        self.open_page(index, page, 0, &mut payload)?;
+        payload[within..within + part.len()].copy_from_slice(part);
         self.seal_payload(index, valid, &mut payload, page)
     }
 

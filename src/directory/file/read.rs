@@ -48,18 +48,7 @@ impl State {
         let mut done = 0;
         for (index, page) in (first..).zip(pages.as_chunks::<UNIT>().0) {
             let length = (PAYLOAD - within).min(buf.len() - done);
-            if length == PAYLOAD {
-                self.open_page(index, page, &mut buf[done..done + PAYLOAD])?;
-            } else {
-                let mut payload = Box::new([0; PAYLOAD]);
-                let valid = self.open_page(index, page, &mut payload[..])?;
-                buf[done..done + length].copy_from_slice(&payload[within..within + length]);
-                *self.edge.lock() = Edge {
-                    unit: index,
-                    valid,
-                    payload,
-                };
-            }
+            self.open_page(index, page, within, &mut buf[done..done + length])?;
             done += length;
             within = 0;
         }

@@ -84,7 +84,7 @@ impl State {
             return Ok(());
         }
         let (last, valid) = (layout::units(size) - 1, layout::last_valid(size));
-        let mut payload = zeroize::Zeroizing::new([0; PAYLOAD]);
+        let mut payload = [0; PAYLOAD];
         let old = self.load_unit(last, &mut payload)?;
         self.edge.get_mut().unit = NO_UNIT;
         for length in [(last + 1) * UNIT as u64, layout::backing_length(size)] {
@@ -105,7 +105,7 @@ impl State {
         if last > layout::units(self.size) || (self.size == 0 && last > 0) {
             self.make_sparse(store)?;
         }
-        let mut payload = zeroize::Zeroizing::new([0; PAYLOAD]);
+        let mut payload = [0; PAYLOAD];
         if last < layout::units(self.size) {
             self.load_unit(last, &mut payload)?;
         }
@@ -153,7 +153,7 @@ impl State {
     }
 
     fn clear_in_unit(&mut self, store: &Store, index: u64, from: usize, to: usize) -> Result<()> {
-        let mut payload = zeroize::Zeroizing::new([0; PAYLOAD]);
+        let mut payload = [0; PAYLOAD];
         let old = self.load_unit(index, &mut payload)?;
         payload[from..to].fill(0);
         let is_last = index + 1 == layout::units(self.size);
@@ -173,7 +173,7 @@ impl State {
 
     /// The end of the data in unit 0, where a file may have no more than its header.
     fn first_unit_end(&self) -> Result<u64> {
-        let mut payload = zeroize::Zeroizing::new([0; PAYLOAD]);
+        let mut payload = [0; PAYLOAD];
         let valid = self.load_unit(0, &mut payload)?;
         Ok(valid.saturating_sub(layout::HEADER) as u64)
     }

@@ -17,13 +17,17 @@ impl File {
         let _held = self.ranges.shared(0..NO_UNIT);
         let units = layout::units(state.size);
         let mut pages = vec![0; BATCH as usize * UNIT];
-        let mut payload = zeroize::Zeroizing::new([0; PAYLOAD]);
         for first in (0..units).step_by(BATCH as usize) {
             let pages = &mut pages[..(units - first).min(BATCH) as usize * UNIT];
             let got = backing::read(state.fd.as_fd(), pages, first * UNIT as u64)?;
             pages[got..].fill(0);
             for (index, page) in (first..).zip(pages.as_chunks::<UNIT>().0) {
-                match state.open_page(index, page, &mut payload[..]) {
+                let content = state.content()?;
+                let checked = unit::verify(&content.keys, content.id, content.epoch, index, page);
+                match checked
+                    .map_err(Error::from)
+                    .and_then(|valid| state.check_hole(valid))
+                {
                     Err(Error::Damaged(damage)) => report(
                         layout::start(index)..layout::start(index + 1).min(state.size),
                         damage,

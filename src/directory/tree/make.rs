@@ -21,7 +21,8 @@ impl Directory {
         let dir = parent.dir()?;
         let handle = self.handle(parent)?;
         let mut children = dir.children.write();
-        let sealed = self.vacant(parent, handle.as_fd(), &mut children, name)?;
+        let sealed = self.vacant(parent, &mut children, name)?;
+        self.announce(handle.as_fd(), &sealed)?;
         umask::set(caller.umask);
         let fd = self.backing().create(handle.as_fd(), &sealed.entry, mode)?;
         self.own(parent, Object::Open(fd.as_fd()), mode, caller)?;
@@ -85,7 +86,8 @@ impl Directory {
         let dir = parent.dir()?;
         let handle = self.handle(parent)?;
         let mut children = dir.children.write();
-        let sealed = self.vacant(parent, handle.as_fd(), &mut children, name)?;
+        let sealed = self.vacant(parent, &mut children, name)?;
+        self.announce(handle.as_fd(), &sealed)?;
         umask::set(caller.umask);
         self.backing()
             .mknod(handle.as_fd(), &sealed.entry, mode, rdev)?;
@@ -108,7 +110,7 @@ impl Directory {
         let dir = parent.dir()?;
         let handle = self.handle(parent)?;
         let mut children = dir.children.write();
-        self.vacant(parent, handle.as_fd(), &mut children, name)
+        self.vacant(parent, &mut children, name)
             .and_then(|file| self.no_file(handle.as_fd(), &file))?;
         let id = DirId::random();
         let sealed = self.names.directory(dir.id, name, id);
@@ -138,8 +140,9 @@ impl Directory {
         let dir = parent.dir()?;
         let handle = self.handle(parent)?;
         let mut children = dir.children.write();
-        let sealed = self.vacant(parent, handle.as_fd(), &mut children, name)?;
+        let sealed = self.vacant(parent, &mut children, name)?;
         self.no_file(handle.as_fd(), &sealed)?;
+        self.announce(handle.as_fd(), &sealed)?;
         let stored = self.seal_target(target)?;
         self.backing()
             .symlink(&stored, handle.as_fd(), &sealed.entry)?;
@@ -164,32 +167,30 @@ impl Directory {
         }
         let handle = self.handle(parent)?;
         let mut children = dir.children.write();
-        let sealed = self.vacant(parent, handle.as_fd(), &mut children, name)?;
+        let sealed = self.vacant(parent, &mut children, name)?;
+        self.announce(handle.as_fd(), &sealed)?;
         self.with_object(node, |object| {
             Ok(self.backing().link(object, handle.as_fd(), &sealed.entry)?)
         })?;
         self.entry(parent, handle.as_fd(), &sealed.entry, None)
     }
 
-    /// The backing name of a new file: no directory has the name, and the side file of a long one is durable. That no file has
-    /// it either, the system call that makes the file finds out.
-    fn vacant(
-        &self,
-        parent: &Arc<Node>,
-        handle: BorrowedFd<'_>,
-        children: &mut Children,
-        name: &[u8],
-    ) -> Result<Sealed> {
+    /// The backing name of a new file; no directory has the name. That no file has it either, the system call that makes
+    /// the file finds out.
+    fn vacant(&self, parent: &Arc<Node>, children: &mut Children, name: &[u8]) -> Result<Sealed> {
         self.scan(parent, children)?;
         if children.get(name).is_some() {
             return Err(Error::Exists);
         }
-        let sealed = self.names.file(parent.dir()?.id, name);
+        Ok(self.names.file(parent.dir()?.id, name))
+    }
+
+    /// Before a long name appears: its side file is durable.
+    fn announce(&self, handle: BorrowedFd<'_>, sealed: &Sealed) -> Result<()> {
         if sealed.side.is_some() {
-            self.no_file(handle, &sealed)?;
-            self.write_side(handle, sealed.side.as_ref())?;
+            self.no_file(handle, sealed)?;
         }
-        Ok(sealed)
+        self.write_side(handle, sealed.side.as_ref())
     }
 
     pub(super) fn no_file(&self, handle: BorrowedFd<'_>, sealed: &Sealed) -> Result<()> {

@@ -2,6 +2,8 @@
 mod attr;
 mod file;
 mod listing;
+#[cfg(test)]
+mod tests;
 mod tree;
 mod xattr;
 

@@ -9,6 +9,7 @@ use crate::fs::{Error, SetAttr, SetXattr};
 use crate::fuse::abi::{GetxattrIn, SETXATTR_ACL_KILL_SGID, SetxattrCompatIn, SetxattrIn};
 use crate::fuse::encode;
 
+const SELINUX: &str = "security.selinux";
 const S_ISGID: u32 = 0o2000;
 
 impl Call<'_> {
@@ -18,6 +19,9 @@ impl Call<'_> {
         let value = match self.fs.getxattr(self.node(), name) {
             // The kernel looks for ACLs when it checks permissions. A store without ACLs has none.
             Err(Error::NotSupported) if is_acl(name) => return Err(Error::NoAttribute.into()),
+            // Asked for by ls(1) for each file, unless the answer is that there are no labels at all. Where SELinux is
+            // active the kernel answers itself and does not ask us.
+            Err(Error::NoAttribute) if name == SELINUX => return Err(Error::NotSupported.into()),
             answer => answer?,
         };
         self.sized(&value, arg.size)

@@ -1,0 +1,176 @@
+//! Asking for the recovery password: on a terminal without echo, from a descriptor, or from standard input. Never from
+//! arguments or the environment.
+use super::{Code, Error, Result, message};
+use crate::crypto::secret::Secret;
+use crate::volume::RecoveryPassword;
+use crate::volume::recovery_password::{Entry, GROUPS, ParseError};
+use rustix::stdio::stdin;
+use rustix::termios::{
+    LocalModes, OptionalActions, SpecialCodeIndex, Termios, isatty, tcgetattr, tcsetattr,
+};
+use std::fs::File;
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::path::{Path, PathBuf};
+
+const LINE: usize = 1024;
+
+/// A recovery password, from `fd` if one is named, else from standard input.
+pub fn recovery_password(fd: Option<u32>) -> Result<RecoveryPassword> {
+    if let Some(fd) = fd {
+        let path = PathBuf::from(format!("/proc/self/fd/{fd}"));
+        let file = File::open(&path).map_err(Error::io(&path))?;
+        return read_line(file.as_fd(), &path);
+    }
+    if isatty(stdin()) {
+        return typed();
+    }
+    read_line(stdin(), Path::new("standard input"))
+}
+
+/// All of it in one line, or in eight.
+fn read_line(from: BorrowedFd<'_>, path: &Path) -> Result<RecoveryPassword> {
+    let mut line = Line::default();
+    while !line.is_full() {
+        match line.read_byte(from).map_err(Error::io(path))? {
+            // The end of a line ends it once it holds a group of every kind that can be judged.
+            None => break,
+            Some(_) if line.has_all_groups() => break,
+            Some(_) => {}
+        }
+    }
+    Ok(RecoveryPassword::parse(line.text()?)?)
+}
+
+/// Group by group, each judged when the line ends; all in one line will do.
+fn typed() -> Result<RecoveryPassword> {
+    let terminal = Terminal::silent(stdin()).map_err(Error::io(Path::new("terminal")))?;
+    message::note(
+        "type the recovery password, all 48 digits or group by group (not shown; Enter judges it)",
+    );
+    let mut entry = Entry::default();
+    while entry.count() < GROUPS {
+        eprint!("group {} of {GROUPS}: ", entry.count() + 1);
+        let line = terminal.line()?;
+        eprintln!();
+        let before = entry.count();
+        match entry.push(line.text()?) {
+            Ok(count) if count == before => {}
+            Ok(1) => message::note("group 1 is right"),
+            Ok(count) => message::note(format_args!("groups 1 to {count} are right")),
+            Err(error @ ParseError::TooMany) => return Err(error.into()),
+            Err(error) => message::warning(format_args!("{error}; type it again")),
+        }
+    }
+    Ok(entry.finish()?)
+}
+
+/// Typed bytes, wiped when dropped.
+struct Line {
+    bytes: Secret<LINE>,
+    length: usize,
+}
+
+impl Default for Line {
+    fn default() -> Self {
+        Self {
+            bytes: Secret::fill_with(|_| {}),
+            length: 0,
+        }
+    }
+}
+
+impl Line {
+    fn text(&self) -> Result<&str> {
+        let not_text = |_| Error::told(Code::WrongKey, "the recovery password is not text", "");
+        std::str::from_utf8(&self.bytes.expose()[..self.length]).map_err(not_text)
+    }
+
+    fn is_full(&self) -> bool {
+        self.length == LINE
+    }
+
+    fn has_all_groups(&self) -> bool {
+        let text = self.text().unwrap_or_default();
+        text.ends_with('\n') && text.chars().filter(|c| c.is_numeric()).count() >= GROUPS * 6
+    }
+
+    /// Adds one byte; `None` at the end of the file.
+    fn read_byte(&mut self, from: BorrowedFd<'_>) -> io::Result<Option<u8>> {
+        let mut byte = [0];
+        let read = rustix::io::retry_on_intr(|| rustix::io::read(from, &mut byte))?;
+        if read == 0 {
+            return Ok(None);
+        }
+        self.push(byte[0]);
+        Ok(Some(byte[0]))
+    }
+
+    /// A new buffer for each byte, so that all places that ever held some are wiped.
+    fn push(&mut self, byte: u8) {
+        let (old, length) = (&self.bytes, self.length);
+        let new = Secret::fill_with(|new: &mut [u8; LINE]| {
+            new.copy_from_slice(old.expose());
+            if let Some(place) = new.get_mut(length) {
+                *place = byte;
+            }
+        });
+        self.bytes = new;
+        self.length = LINE.min(length + 1);
+    }
+
+    /// Takes back the last character.
+    fn pop(&mut self) {
+        while self.length > 0 {
+            self.length -= 1;
+            let continues = self.bytes.expose()[self.length] & 0xc0 == 0x80;
+            if !continues {
+                break;
+            }
+        }
+    }
+}
+
+/// A terminal that shows nothing and sends no signals, until it is dropped: control-C is read as a byte, so that the
+/// settings are put back before the program ends.
+struct Terminal<'a> {
+    fd: BorrowedFd<'a>,
+    before: Termios,
+}
+
+impl<'a> Terminal<'a> {
+    fn silent(fd: BorrowedFd<'a>) -> io::Result<Self> {
+        let before = tcgetattr(fd)?;
+        let mut silent = before.clone();
+        silent.local_modes -= LocalModes::ECHO | LocalModes::ICANON | LocalModes::ISIG;
+        silent.special_codes[SpecialCodeIndex::VMIN] = 1;
+        silent.special_codes[SpecialCodeIndex::VTIME] = 0;
+        tcsetattr(fd, OptionalActions::Drain, &silent)?;
+        Ok(Self { fd, before })
+    }
+
+    fn line(&self) -> Result<Line> {
+        let mut line = Line::default();
+        loop {
+            let mut byte = [0];
+            let read = rustix::io::retry_on_intr(|| rustix::io::read(self.fd, &mut byte));
+            let read = read.map_err(|e| Error::io(Path::new("terminal"))(e.into()))?;
+            match (read, byte[0]) {
+                (0, _) | (_, 3 | 4) => {
+                    eprintln!();
+                    return Err(Error::told(Code::Interrupted, "interrupted", ""));
+                }
+                (_, b'\r' | b'\n') => return Ok(line),
+                (_, 8 | 127) => line.pop(),
+                (_, 21) => line = Line::default(),
+                (_, byte) => line.push(byte),
+            }
+        }
+    }
+}
+
+impl Drop for Terminal<'_> {
+    fn drop(&mut self) {
+        let _ = tcsetattr(self.fd, OptionalActions::Drain, &self.before);
+    }
+}

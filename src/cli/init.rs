@@ -1,0 +1,183 @@
+//! `cryptfs init`: make a volume.
+use super::{Code, Common, Error, Result, message};
+use crate::crypto::tag::Algorithm;
+use crate::crypto::xts::Cipher;
+use crate::volume::audit::{AuditLog, Event};
+use crate::volume::header::NameEncoding;
+use crate::volume::same_disk::{SameDisk, physical_block_size, same_disk};
+use crate::volume::{CreateOptions, Keystore, create, date, kit, uuid};
+use clap::{Args, ValueEnum};
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+/// Arguments of `cryptfs init`.
+#[derive(Args, Clone, Debug)]
+pub struct InitArgs {
+    /// A new or empty directory
+    pub volume: PathBuf,
+    /// The volume's name, for people
+    #[arg(long, default_value = "")]
+    pub label: String,
+    /// Content cipher
+    #[arg(long, value_enum, default_value_t = CipherName::XtsAes256)]
+    pub cipher: CipherName,
+    /// Authenticator of content
+    #[arg(long, value_enum, default_value_t = TagName::Polyval)]
+    pub tag: TagName,
+    /// Spelling of names on the backing store; base32hex for stores that ignore case
+    #[arg(long, value_enum, default_value_t = NamesName::Base64url)]
+    pub names: NamesName,
+    /// Do not keep the recovery password sealed in the header: recovery-keys cannot show it later
+    #[arg(long)]
+    pub no_escrow: bool,
+    /// Print nothing; the recovery password then stands only in the escrow
+    #[arg(short, long)]
+    pub quiet: bool,
+    /// Write a recovery kit to this file
+    #[arg(long, value_name = "FILE")]
+    pub kit: Option<PathBuf>,
+    /// An image file instead of a directory
+    #[arg(long)]
+    pub image: bool,
+    /// The image's size
+    #[arg(long, requires = "image")]
+    pub size: Option<String>,
+    /// PBKDF2 rounds of the recovery password (for tests)
+    #[arg(long, hide = true, default_value_t = crate::volume::create::ITERATIONS, value_parser = clap::value_parser!(u32).range(1000..))]
+    pub pbkdf2_iterations: u32,
+}
+
+/// The content ciphers.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+#[allow(missing_docs)]
+pub enum CipherName {
+    #[value(name = "xts-aes-256")]
+    XtsAes256,
+    #[value(name = "xts-aes-128")]
+    XtsAes128,
+}
+
+/// The authenticators.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+#[allow(missing_docs)]
+pub enum TagName {
+    Polyval,
+    Hmac,
+}
+
+/// The spellings of names.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+#[allow(missing_docs)]
+pub enum NamesName {
+    Base64url,
+    Base32hex,
+}
+
+impl InitArgs {
+    fn options(&self) -> CreateOptions {
+        CreateOptions {
+            cipher: match self.cipher {
+                CipherName::XtsAes256 => Cipher::XtsAes256,
+                CipherName::XtsAes128 => Cipher::XtsAes128,
+            },
+            tag: match self.tag {
+                TagName::Polyval => Algorithm::PolyvalAes256,
+                TagName::Hmac => Algorithm::HmacSha256,
+            },
+            name_encoding: match self.names {
+                NamesName::Base64url => NameEncoding::Base64Url,
+                NamesName::Base32hex => NameEncoding::Base32Hex,
+            },
+            label: self.label.clone(),
+            escrow: !self.no_escrow,
+            iterations: self.pbkdf2_iterations,
+        }
+    }
+}
+
+/// Runs `cryptfs init`.
+pub fn run(args: &InitArgs, common: &Common) -> Result<ExitCode> {
+    if args.image {
+        let hint = "make a directory volume: cryptfs init DIR";
+        return Err(Error::told(
+            Code::Unsupported,
+            "image volumes are not supported yet",
+            hint,
+        ));
+    }
+    if args.quiet && args.no_escrow {
+        let message = "--quiet with --no-escrow would leave nobody with the recovery password";
+        return Err(Error::told(Code::Usage, message, "leave one of them out"));
+    }
+    let keystore = common.make_keystore()?;
+    let log = AuditLog::of(&keystore);
+    log.probe()?;
+    let mut made = create(&args.volume, &args.options(), &keystore)?;
+    let logged = log.append(&Event {
+        action: "init",
+        volume: &made.volume.header().uuid,
+        protector: Some(&made.password_id),
+        result: if args.quiet {
+            "created"
+        } else {
+            "created, disclosed"
+        },
+    });
+    if let Err(error) = logged {
+        made.discard(&keystore);
+        return Err(error.into());
+    }
+    let header = made.volume.header();
+    if let Some(path) = &args.kit {
+        super::kit::write_new(path, &kit::write(made.volume.header_bytes()))?;
+    }
+    if !args.quiet {
+        println!(
+            "Volume:             {}",
+            made.volume.place().path().display()
+        );
+        println!("Volume ID:          {}", uuid::text(&header.uuid));
+        println!("Password ID:        {}", uuid::text(&made.password_id));
+        println!("Recovery password:  {}", made.recovery_password.reveal());
+        println!(
+            "Keyfile:            {}",
+            keystore.keyfile_path(&header.uuid).display()
+        );
+        message::note(
+            "keep the recovery password elsewhere: without it and without the keyfile the data is lost",
+        );
+        // Shown: from now on the volume no longer asks to have its password exported.
+        let id = made.password_id;
+        made.volume
+            .annotate(Some(&keystore), &id, |p| p.exported = date::now())?;
+    }
+    warn_about_disks(&made.volume, &keystore);
+    if !args.quiet {
+        let path = args.volume.display();
+        message::hint(format_args!(
+            "mount it with cryptfs mount {path} MOUNTPOINT"
+        ));
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn warn_about_disks(volume: &crate::volume::Volume, keystore: &Keystore) {
+    match same_disk(keystore.as_fd(), volume.place().as_fd()) {
+        SameDisk::Same => message::warning(format_args!(
+            "keystore {} and volume lie on the same disk: whoever takes that disk has both",
+            keystore.path().display()
+        )),
+        SameDisk::CannotTell => message::note(format_args!(
+            "cannot tell whether keystore {} and volume lie on the same disk",
+            keystore.path().display()
+        )),
+        SameDisk::Different => {}
+    }
+    if let Some(size) = physical_block_size(volume.place().as_fd())
+        && size < 4096
+    {
+        message::warning(format_args!(
+            "the disk writes {size} bytes at a time: a power cut may tear the 4096-byte unit being written (it is noticed)"
+        ));
+    }
+}

@@ -1,0 +1,69 @@
+//! `cryptfs kit`: write a recovery kit.
+use super::{Code, Common, Error, Result, message};
+use crate::volume::same_disk::{SameDisk, same_disk};
+use crate::volume::{Locked, Rollback, header, kit};
+use clap::Args;
+use std::fs::{File, OpenOptions};
+use std::io::{self, Read, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+/// Arguments of `cryptfs kit`.
+#[derive(Args, Clone, Debug)]
+pub struct KitArgs {
+    /// The volume
+    pub volume: PathBuf,
+    /// The file to write; must not exist
+    pub file: PathBuf,
+}
+
+/// Runs `cryptfs kit`.
+pub fn run(args: &KitArgs, common: &Common) -> Result<ExitCode> {
+    let keystore = common.keystore()?;
+    let volume = Locked::open(&args.volume)?.unlock_auto(&keystore, Rollback::Refuse)?;
+    let file = write_new(&args.file, &kit::write(volume.header_bytes()))?;
+    if same_disk(&file, volume.place().as_fd()) == SameDisk::Same {
+        message::warning("the kit lies on the disk that it is to help with: move it elsewhere");
+    }
+    println!(
+        "recovery kit written to {}; it opens nothing without a recovery password",
+        args.file.display()
+    );
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Writes a file that does not exist yet, durable, mode 0600.
+pub fn write_new(path: &Path, bytes: &[u8]) -> Result<File> {
+    let opened = OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(path);
+    let mut file = match opened {
+        Err(e) if e.kind() == io::ErrorKind::AlreadyExists => {
+            let message = format!("{} exists", path.display());
+            return Err(Error::told(
+                Code::Place,
+                message,
+                "name a file that does not exist",
+            ));
+        }
+        other => other.map_err(Error::io(path))?,
+    };
+    file.write_all(bytes)
+        .and_then(|()| file.sync_all())
+        .map_err(Error::io(path))?;
+    Ok(file)
+}
+
+/// Reads a kit or a header backup, whatever the bytes are.
+pub fn read(path: &Path) -> Result<Vec<u8>> {
+    let limit = (kit::SIZE.max(header::SIZE) + 1) as u64;
+    let mut bytes = Vec::new();
+    let file = File::open(path).map_err(Error::io(path))?;
+    file.take(limit)
+        .read_to_end(&mut bytes)
+        .map_err(Error::io(path))?;
+    Ok(bytes)
+}

@@ -1,0 +1,244 @@
+//! What people read when something is wrong, and the exit codes; man/cryptfs.1 lists both.
+//!
+//! ```text
+//! cryptfs: error: volume /srv/data is already mounted
+//! cryptfs: hint: unmount it with cryptfs umount DIR
+//! ```
+use crate::volume::{self, ProtectorKind};
+use crate::{fs, recover};
+use std::fmt::Display;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+/// A result of a command.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// Exit codes. `status --check` has its own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Code {
+    /// Anything that has no code of its own.
+    Failure = 1,
+    /// Wrong arguments.
+    Usage = 2,
+    /// The recovery password, passphrase or keyfile does not open the volume.
+    WrongKey = 10,
+    /// The keystore or the keyfile is missing, damaged or too open.
+    Keystore = 11,
+    /// No header copy is usable.
+    Header = 12,
+    /// Made by a newer version.
+    Unsupported = 13,
+    /// Already mounted, or the mount point is busy.
+    Busy = 14,
+    /// The header is older than what this computer has seen.
+    RolledBack = 15,
+    /// The path is not what the command needs: missing, not empty, not a volume.
+    Place = 16,
+    /// Damage was found, or not everything could be copied out.
+    Damage = 17,
+    /// Interrupted by the person.
+    Interrupted = 130,
+}
+
+impl From<Code> for ExitCode {
+    fn from(code: Code) -> Self {
+        Self::from(code as u8)
+    }
+}
+
+/// Why a command failed.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The volume layer's.
+    #[error(transparent)]
+    Volume(#[from] volume::Error),
+    /// The file system's.
+    #[error("{0}")]
+    FileSystem(#[from] fs::Error),
+    /// Copying out.
+    #[error(transparent)]
+    Recover(#[from] recover::Error),
+    /// Mounting and unmounting.
+    #[cfg(feature = "fuse")]
+    #[error(transparent)]
+    Fuse(#[from] crate::fuse::Error),
+    /// A system call failed.
+    #[error("{}: {source}", .path.display())]
+    Io {
+        /// On what.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// What was typed is not a recovery password.
+    #[error("not a recovery password: {0}")]
+    Typed(#[from] volume::recovery_password::ParseError),
+    /// A command's own.
+    #[error("{message}")]
+    Told {
+        /// What is wrong.
+        message: String,
+        /// What to do next.
+        hint: Option<String>,
+        /// The exit code.
+        code: Code,
+    },
+}
+
+impl Error {
+    /// An error of a command's own.
+    pub fn told(code: Code, message: impl Into<String>, hint: &str) -> Self {
+        Self::Told {
+            message: message.into(),
+            hint: (!hint.is_empty()).then(|| hint.to_owned()),
+            code,
+        }
+    }
+
+    /// A failed system call on a path.
+    pub fn io(path: &Path) -> impl FnOnce(io::Error) -> Self + use<> {
+        let path = path.to_owned();
+        move |source| Self::Io { path, source }
+    }
+
+    /// The exit code.
+    pub fn code(&self) -> Code {
+        use volume::Error as V;
+        match self {
+            Self::Told { code, .. } => *code,
+            Self::Typed(_) => Code::WrongKey,
+            Self::Volume(error) => match error {
+                V::WrongPassword { .. }
+                | V::WrongPassphrase
+                | V::WrongKeyfile { .. }
+                | V::NoProtector(_)
+                | V::ProtectorRemoved { .. } => Code::WrongKey,
+                V::KeystoreMissing(_)
+                | V::KeystoreUnknown
+                | V::KeyfileMissing(_)
+                | V::KeyfileDamaged(_)
+                | V::KeyfileForeign { .. }
+                | V::Mode { .. }
+                | V::Owner { .. } => Code::Keystore,
+                V::HeaderForged | V::HeaderLost { .. } | V::OtherVolume { .. } | V::Kit(_) => {
+                    Code::Header
+                }
+                V::Unsupported(_) | V::ReadOnlyFeatures(_) => Code::Unsupported,
+                V::AlreadyMounted(_) => Code::Busy,
+                V::RolledBack { .. } | V::Diverged(_) => Code::RolledBack,
+                V::Missing(_)
+                | V::WrongType(_)
+                | V::NotAVolume(_)
+                | V::NotEmpty(_)
+                | V::AlreadyAVolume(_) => Code::Place,
+                V::Label | V::Cost | V::WhichProtector { .. } => Code::Usage,
+                V::NoFreeSlot
+                | V::LastProtector { .. }
+                | V::PartlyWritten { .. }
+                | V::Audit { .. }
+                | V::Io { .. } => Code::Failure,
+            },
+            #[cfg(feature = "fuse")]
+            Self::Fuse(error) => fuse_code(error),
+            Self::FileSystem(_) | Self::Recover(_) | Self::Io { .. } => Code::Failure,
+        }
+    }
+
+    /// What to do next.
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            Self::Told { hint, .. } => hint.clone(),
+            Self::Typed(_) => {
+                Some("type the 48 digits as the sheet has them, in 8 groups of 6".to_owned())
+            }
+            Self::Volume(error) => volume_hint(error),
+            #[cfg(feature = "fuse")]
+            Self::Fuse(error) => error.hint().map(str::to_owned),
+            Self::FileSystem(_) | Self::Recover(_) | Self::Io { .. } => None,
+        }
+    }
+}
+
+#[cfg(feature = "fuse")]
+fn fuse_code(error: &crate::fuse::Error) -> Code {
+    use crate::fuse::Error as F;
+    match error {
+        F::Option(_) => Code::Usage,
+        F::Missing(_) | F::NotDirectory(_) | F::NotEmpty(_) | F::Nested(_) => Code::Place,
+        F::NotMounted(_) | F::Foreign(_) => Code::Place,
+        F::AlreadyMounted { .. } | F::Busy(..) => Code::Busy,
+        F::NoDevice | F::Device(_) | F::NoFusermount | F::AllowOther => Code::Failure,
+        F::Unclean(_) | F::Mount(..) | F::Unmount(..) | F::Path(..) => Code::Failure,
+        F::Serve(_) | F::Close(_) => Code::Failure,
+    }
+}
+
+fn volume_hint(error: &volume::Error) -> Option<String> {
+    use volume::Error as V;
+    const BY_HAND: &str = "unlock it by hand with cryptfs recover VOLUME";
+    Some(match error {
+        V::WrongPassword { .. } => "look for the sheet with one of these password IDs".to_owned(),
+        V::WrongPassphrase => "check the keyboard layout and caps lock".to_owned(),
+        V::WrongKeyfile { .. } | V::KeyfileMissing(_) | V::KeyfileDamaged(_) | V::KeyfileForeign { .. } => {
+            format!("{BY_HAND}; that makes a new keyfile")
+        }
+        V::NoProtector(ProtectorKind::Keyfile) => BY_HAND.to_owned(),
+        V::NoProtector(_) => "cryptfs key list VOLUME shows what opens it".to_owned(),
+        V::ProtectorRemoved { .. } => "cryptfs key list VOLUME shows what opens it now".to_owned(),
+        V::HeaderForged => "put a good header back with cryptfs header restore, or recover with --kit".to_owned(),
+        V::KeystoreMissing(_) => {
+            format!("name another one with --keystore DIR, or {BY_HAND}")
+        }
+        V::KeystoreUnknown => "set HOME, or name it with --keystore DIR".to_owned(),
+        V::Mode { path, wanted, .. } => format!("run chmod {wanted:03o} {}", path.display()),
+        V::Owner { path, .. } => format!("run chown $(id -u) {}", path.display()),
+        V::RolledBack { .. } | V::Diverged(_) => {
+            "if you put back a backup on purpose, say --accept-rollback; otherwise cryptfs recover VOLUME \
+             repairs the header from the keystore's copy"
+                .to_owned()
+        }
+        V::Missing(_) => "check the path; is its disk mounted?".to_owned(),
+        V::NotAVolume(_) => "make one with cryptfs init VOLUME; if its header is lost, cryptfs recover --kit FILE".to_owned(),
+        V::HeaderLost { .. } => "cryptfs recover VOLUME rebuilds it from the keystore's copy or --kit FILE".to_owned(),
+        V::Unsupported(_) => "use a newer cryptfs".to_owned(),
+        V::ReadOnlyFeatures(_) => "mount it with -o ro, or use a newer cryptfs".to_owned(),
+        V::AlreadyMounted(_) => "unmount it with cryptfs umount DIR".to_owned(),
+        V::NotEmpty(_) => "name a new or empty directory; copy the files in once it is mounted".to_owned(),
+        V::AlreadyAVolume(_) => "mount it with cryptfs mount VOLUME MOUNTPOINT".to_owned(),
+        V::WhichProtector { .. } => "cryptfs key list VOLUME shows the IDs".to_owned(),
+        V::LastProtector { .. } => "add another one first with cryptfs key add VOLUME".to_owned(),
+        V::NoFreeSlot => "remove one with cryptfs key remove".to_owned(),
+        V::PartlyWritten { .. } => "the change stands; run cryptfs check --repair once the disk can be written".to_owned(),
+        V::Audit { .. } => "secrets are shown only when the log can be written; see to its directory".to_owned(),
+        V::WrongType(_) | V::OtherVolume { .. } | V::Label | V::Cost | V::Kit(_) | V::Io { .. } => return None,
+    })
+}
+
+/// Prints an error and its hint.
+pub fn error(error: &Error) {
+    say("error", error);
+    if let Some(text) = error.hint() {
+        hint(text);
+    }
+}
+
+/// Something that the person should see to.
+pub fn warning(text: impl Display) {
+    say("warning", text);
+}
+
+/// What to do next.
+pub fn hint(text: impl Display) {
+    say("hint", text);
+}
+
+/// What happened. On standard error: standard output is for results.
+pub fn note(text: impl Display) {
+    eprintln!("cryptfs: {text}");
+}
+
+fn say(kind: &str, text: impl Display) {
+    eprintln!("cryptfs: {kind}: {text}");
+}

@@ -1,0 +1,298 @@
+//! `cryptfs status`: how volumes are protected, in BitLocker's words.
+use super::{Common, Error, Result, key};
+use crate::codec::{Json, json, json_text};
+use crate::crypto::tag::Algorithm;
+use crate::crypto::xts::Cipher;
+use crate::volume::error::{date_or_never, kind_name};
+use crate::volume::header::Header;
+use crate::volume::same_disk::{SameDisk, same_disk};
+use crate::volume::{
+    self, CopyReport, Keystore, Kind, Locked, Protector, ProtectorKind, ProtectorState, Rollback,
+    uuid,
+};
+use clap::Args;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+/// Arguments of `cryptfs status`.
+#[derive(Args, Clone, Debug)]
+pub struct StatusArgs {
+    /// The volume; without one, all that the keystore knows
+    pub volume: Option<PathBuf>,
+    /// As JSON
+    #[arg(long)]
+    pub json: bool,
+    /// Say it by the exit code: 0 protected, 1 not, 2 suspended, 3 locked, 4 attention
+    #[arg(long)]
+    pub check: bool,
+}
+
+/// What `--check` answers. The worst of several volumes counts. Suspension (2) does not exist yet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Verdict {
+    Protected,
+    Attention,
+    Locked,
+    Unprotected,
+}
+
+impl Verdict {
+    fn code(self) -> u8 {
+        match self {
+            Self::Protected => 0,
+            Self::Unprotected => 1,
+            Self::Locked => 3,
+            Self::Attention => 4,
+        }
+    }
+}
+
+/// Everything that is said of a volume.
+struct Status {
+    path: PathBuf,
+    header: Header,
+    copies: Vec<CopyReport>,
+    mounted: bool,
+    /// Why it does not unlock by itself.
+    locked: Option<String>,
+    keystore: Option<(PathBuf, SameDisk)>,
+}
+
+/// Runs `cryptfs status`.
+pub fn run(args: &StatusArgs, common: &Common) -> Result<ExitCode> {
+    let keystore = Keystore::open(common.keystore.as_deref());
+    let paths = match &args.volume {
+        Some(path) => vec![path.clone()],
+        None => known(keystore.as_ref().map_err(|_| ())),
+    };
+    let mut worst = Verdict::Protected;
+    let mut records = Vec::new();
+    for path in &paths {
+        match look(path, &keystore) {
+            Ok(status) => {
+                worst = worst.max(status.verdict());
+                records.push(status.record());
+                if !args.json {
+                    status.print();
+                }
+            }
+            // Several volumes: the one whose disk is away does not hide the others.
+            Err(error) if args.volume.is_none() || args.check => {
+                worst = Verdict::Unprotected;
+                records.push(json!({"volume": path.to_string_lossy(), "error": error.to_string()}));
+                super::message::warning(format_args!("{error}"));
+            }
+            Err(error) => return Err(error),
+        }
+    }
+    if args.json {
+        println!("{}", json_text(&Json::Array(records)));
+    } else if paths.is_empty() {
+        super::message::note("the keystore knows no volume");
+    }
+    Ok(if args.check {
+        worst.code().into()
+    } else {
+        ExitCode::SUCCESS
+    })
+}
+
+fn known(keystore: Result<&Keystore, ()>) -> Vec<PathBuf> {
+    let Ok(keystore) = keystore else {
+        return Vec::new();
+    };
+    let volumes = keystore.volumes().unwrap_or_default();
+    volumes
+        .iter()
+        .filter_map(|id| keystore.path_hint(id))
+        .collect()
+}
+
+fn look(path: &Path, keystore: &volume::Result<Keystore>) -> Result<Status> {
+    let opened = Locked::open(path)?;
+    let mut status = Status {
+        path: opened.place().path().to_owned(),
+        header: opened.header().clone(),
+        copies: opened.copies().to_vec(),
+        mounted: opened.place().is_mounted(),
+        locked: None,
+        keystore: None,
+    };
+    let keystore = match keystore {
+        Ok(keystore) => keystore,
+        Err(error) => {
+            status.locked = Some(error.to_string());
+            return Ok(status);
+        }
+    };
+    let disks = same_disk(keystore.as_fd(), opened.place().as_fd());
+    status.keystore = Some((keystore.path().to_owned(), disks));
+    match opened.unlock_auto(keystore, Rollback::Refuse) {
+        Ok(volume) => {
+            status.header = volume.header().clone();
+            status.copies = volume.copies().to_vec();
+        }
+        Err(error) => status.locked = Some(Error::from(error).to_string()),
+    }
+    Ok(status)
+}
+
+impl Status {
+    fn passwords(&self) -> impl Iterator<Item = &Protector> {
+        let password = |p: &&Protector| p.kind == ProtectorKind::RecoveryPassword;
+        self.header.protectors().filter(password)
+    }
+
+    fn verdict(&self) -> Verdict {
+        if self.locked.is_some() {
+            return Verdict::Locked;
+        }
+        match self.attention().is_empty() {
+            true => Verdict::Protected,
+            false => Verdict::Attention,
+        }
+    }
+
+    /// What the person should see to.
+    fn attention(&self) -> Vec<String> {
+        let mut out: Vec<_> = self
+            .copies
+            .iter()
+            .filter(|copy| !copy.is_good())
+            .map(|copy| format!("header copy {copy}: the next mount repairs it"))
+            .collect();
+        if self.passwords().next().is_none() {
+            out.push(
+                "there is no recovery password: without the keyfile the data is lost".to_owned(),
+            );
+        }
+        for slot in self.passwords() {
+            let id = uuid::short(&slot.id);
+            if slot.exported == 0 {
+                out.push(format!(
+                    "recovery password {id} was never exported: store it elsewhere with cryptfs recovery-keys"
+                ));
+            }
+            if slot.state == ProtectorState::RotateDue {
+                out.push(format!(
+                    "recovery password {id} was used and should be replaced"
+                ));
+            }
+        }
+        out
+    }
+
+    fn method(&self) -> String {
+        let cipher = match self.header.cipher {
+            Cipher::XtsAes256 => "XTS-AES-256",
+            Cipher::XtsAes128 => "XTS-AES-128",
+        };
+        let tag = match self.header.tag {
+            Algorithm::PolyvalAes256 => "AES-256 POLYVAL",
+            Algorithm::HmacSha256 => "HMAC-SHA-256/128",
+        };
+        format!("{cipher}, {tag}")
+    }
+
+    fn good(&self) -> usize {
+        self.copies.iter().filter(|copy| copy.is_good()).count()
+    }
+
+    fn print(&self) {
+        let header = &self.header;
+        let kind = match header.kind {
+            Kind::Directory => "directory",
+            Kind::Image => "image",
+        };
+        println!("Volume {} [{}]", self.path.display(), header.label);
+        println!("    Volume ID:          {}", uuid::text(&header.uuid));
+        println!(
+            "    Kind:               {kind}, made on {}",
+            header.computer
+        );
+        println!("    Encryption Method:  {}", self.method());
+        println!("    Protection Status:  Protection On");
+        println!("    Lock Status:        {}", self.lock_status());
+        match &self.locked {
+            None => println!("    Automatic Unlock:   Enabled"),
+            Some(why) => println!("    Automatic Unlock:   Not possible: {why}"),
+        }
+        println!(
+            "    Header Copies:      {} of {} good",
+            self.good(),
+            self.copies.len()
+        );
+        match &self.keystore {
+            None => println!("    Keystore:           none"),
+            Some((path, disks)) => println!(
+                "    Keystore:           {} ({})",
+                path.display(),
+                disks_name(*disks)
+            ),
+        }
+        println!("    Key Protectors:");
+        for slot in header.protectors() {
+            println!(
+                "        {:17}  {}  {}",
+                kind_name(slot.kind),
+                uuid::text(&slot.id),
+                slot.description
+            );
+            if slot.kind == ProtectorKind::RecoveryPassword {
+                let (exported, verified) =
+                    (date_or_never(slot.exported), date_or_never(slot.verified));
+                println!("            exported {exported}, last verified {verified}");
+            }
+        }
+        for text in self.attention() {
+            println!("    Attention:          {text}");
+        }
+    }
+
+    fn lock_status(&self) -> &'static str {
+        if self.mounted {
+            "Unlocked (mounted)"
+        } else {
+            "Locked"
+        }
+    }
+
+    fn record(&self) -> Json {
+        let header = &self.header;
+        let copies = self.copies.iter().map(|copy| {
+            json!({"name": copy.name, "good": copy.is_good(), "state": copy.state.to_string()})
+        });
+        json!({
+            "volume": self.path.to_string_lossy(),
+            "volume_id": uuid::text(&header.uuid),
+            "label": header.label,
+            "computer": header.computer,
+            "kind": match header.kind { Kind::Directory => "directory", Kind::Image => "image" },
+            "encryption_method": self.method(),
+            "protection_status": "on",
+            "lock_status": if self.mounted { "unlocked" } else { "locked" },
+            "mounted": self.mounted,
+            "automatic_unlock": self.locked.is_none(),
+            "automatic_unlock_error": self.locked,
+            "header_sequence": header.sequence,
+            "header_copies": copies.collect::<Json>(),
+            "keystore": self.keystore.as_ref().map(|(path, _)| path.to_string_lossy()),
+            "keystore_on_same_disk": self.keystore.as_ref().and_then(|(_, disks)| match disks {
+                SameDisk::Same => Some(true),
+                SameDisk::Different => Some(false),
+                SameDisk::CannotTell => None,
+            }),
+            "key_protectors": header.protectors().map(key::record).collect::<Json>(),
+            "attention": self.attention(),
+            "check": self.verdict().code(),
+        })
+    }
+}
+
+fn disks_name(disks: SameDisk) -> &'static str {
+    match disks {
+        SameDisk::Same => "on the same disk as the volume",
+        SameDisk::Different => "on another disk than the volume",
+        SameDisk::CannotTell => "cannot tell whether on the same disk",
+    }
+}

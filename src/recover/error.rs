@@ -1,0 +1,39 @@
+//! What copying out can fail with as a whole. What single files fail with are verdicts.
+use crate::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+/// A result of recovery.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// Why nothing, or no more, could be copied out.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The destination holds something.
+    #[error("{} is not empty", .0.display())]
+    NotEmpty(PathBuf),
+    /// The destination lies in the volume, which is never written to.
+    #[error("{} lies inside the volume", .0.display())]
+    Inside(PathBuf),
+    /// The volume's root cannot be read.
+    #[error("the volume cannot be read: {0}")]
+    FileSystem(#[from] fs::Error),
+    /// The destination cannot be written.
+    #[error("{}: {source}", .path.display())]
+    Io {
+        /// Where.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+}
+
+impl Error {
+    pub(crate) fn sys(path: &Path) -> impl FnOnce(rustix::io::Errno) -> Self + use<> {
+        let path = path.to_owned();
+        move |errno| Self::Io {
+            path,
+            source: errno.into(),
+        }
+    }
+}

@@ -1,0 +1,60 @@
+//! Every header copy that there is.
+use crate::volume::keys::Uuid;
+use crate::volume::{Error, Keystore, Locked, Result, Spare, kit, uuid};
+use std::path::Path;
+
+/// Where to look beside the volume itself.
+#[derive(Default)]
+pub struct Search<'a> {
+    /// A keystore, for the headers that it keeps.
+    pub keystore: Option<&'a Keystore>,
+    /// A kit or a header backup: its name for messages, and its bytes.
+    pub kit: Option<(String, Vec<u8>)>,
+    /// Which of the keystore's volumes it is, by the beginning of its ID, where the volume cannot say any more.
+    pub id: Option<&'a str>,
+}
+
+/// Opens a volume with all copies of its header.
+pub fn find(path: &Path, search: &Search<'_>) -> Result<Locked> {
+    let mut spares = Vec::new();
+    if let Some((name, bytes)) = &search.kit {
+        let kit = kit::read(bytes).map_err(|why| Error::Kit(format!("{name}: {why}")))?;
+        spares.push(Spare {
+            name: name.clone(),
+            bytes: kit.bytes,
+        });
+    }
+    let found = Locked::open_with(path, &spares);
+    let Some(keystore) = search.keystore else {
+        return found;
+    };
+    let known = match &found {
+        Ok(locked) => vec![locked.header().uuid],
+        Err(Error::HeaderLost { .. } | Error::NotAVolume(_)) => {
+            last_seen_at(path, keystore, search.id)?
+        }
+        Err(_) => return found,
+    };
+    for id in &known {
+        for bytes in keystore.headers(id) {
+            let name = format!("keystore's copy of volume {}", uuid::short(id));
+            spares.push(Spare { name, bytes });
+        }
+    }
+    if spares.is_empty() {
+        found
+    } else {
+        Locked::open_with(path, &spares)
+    }
+}
+
+/// The keystore's volumes that were last seen at this path, or whose ID begins as asked.
+fn last_seen_at(path: &Path, keystore: &Keystore, id: Option<&str>) -> Result<Vec<Uuid>> {
+    let here = std::path::absolute(path).ok();
+    let mut volumes = keystore.volumes()?;
+    volumes.retain(|volume| match id {
+        Some(prefix) => uuid::has_prefix(volume, prefix),
+        None => here.is_some() && keystore.path_hint(volume) == here,
+    });
+    Ok(volumes)
+}

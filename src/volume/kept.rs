@@ -1,0 +1,100 @@
+//! What the keystore can say of a volume without its disk: from the volume where it can be reached, else from the
+//! keystore's own copy of the header.
+use super::date::Seconds;
+use super::error::{Error, Result};
+use super::header::{Header, Image};
+use super::keys::Uuid;
+use super::keystore::Keystore;
+use super::locked::{Locked, Rollback};
+use super::protector::{Credential, Protector, ProtectorKind};
+use super::recovery_password::RecoveryPassword;
+use super::vmk::Vmk;
+use std::path::PathBuf;
+
+/// A volume that the keystore can unlock.
+pub struct Kept {
+    /// Its header, authentic.
+    pub header: Header,
+    /// Where it is, or was last seen.
+    pub path: Option<PathBuf>,
+    /// Its recovery passwords.
+    pub passwords: Vec<KeptPassword>,
+}
+
+/// A recovery password's protector.
+pub struct KeptPassword {
+    /// The password ID.
+    pub id: Uuid,
+    /// The password, where the escrow holds it.
+    pub password: Option<RecoveryPassword>,
+    /// When it was made.
+    pub created: Seconds,
+    /// When it was last shown; 0: never.
+    pub exported: Seconds,
+    /// When it was last proven; 0: never.
+    pub verified: Seconds,
+}
+
+impl Kept {
+    /// Unlocks a volume's header by the keystore's keyfile.
+    pub fn open(keystore: &Keystore, volume: &Uuid) -> Result<Self> {
+        let path = keystore.path_hint(volume);
+        let reachable = path.as_ref().and_then(|path| Locked::open(path).ok());
+        if let Some(locked) = reachable.filter(|locked| locked.header().uuid == *volume) {
+            let unlocked = locked.unlock_auto(keystore, Rollback::Refuse)?;
+            return Ok(Self::new(unlocked.header().clone(), path, |p| {
+                unlocked.escrowed_in(p)
+            }));
+        }
+        let (header, vmk) = unlock_copy(keystore, volume)?;
+        Ok(Self::new(header, path, |p| p.escrowed(&vmk)))
+    }
+
+    fn new(
+        header: Header,
+        path: Option<PathBuf>,
+        open: impl Fn(&Protector) -> Option<RecoveryPassword>,
+    ) -> Self {
+        let passwords = header
+            .protectors()
+            .filter(|p| p.kind == ProtectorKind::RecoveryPassword)
+            .map(|p| KeptPassword {
+                id: p.id,
+                password: open(p),
+                created: p.created,
+                exported: p.exported,
+                verified: p.verified,
+            })
+            .collect();
+        Self {
+            header,
+            path,
+            passwords,
+        }
+    }
+}
+
+/// The newest header in the keystore that its keyfile opens.
+fn unlock_copy(keystore: &Keystore, volume: &Uuid) -> Result<(Header, Vmk)> {
+    let keyfiles = keystore.keyfiles(volume)?;
+    for bytes in keystore.headers(volume) {
+        let (Ok(header), Ok(image)) = (Header::decode(&bytes), <&Image>::try_from(&bytes[..]))
+        else {
+            continue;
+        };
+        for keyfile in &keyfiles {
+            let credential = Credential::Keyfile(&keyfile.key, &keyfile.slot);
+            let slots = header.protectors().filter(|slot| credential.fits(slot));
+            let opened = slots
+                .filter_map(|slot| slot.open(volume, &credential))
+                .next();
+            if let Some(vmk) = opened.filter(|vmk| Header::is_authentic(image, vmk)) {
+                return Ok((header, vmk));
+            }
+        }
+    }
+    Err(match keyfiles.first() {
+        Some(keyfile) => Error::WrongKeyfile { id: keyfile.slot },
+        None => Error::KeyfileMissing(keystore.keyfile_path(volume)),
+    })
+}
