@@ -8,6 +8,7 @@
 //! | [`layers`] | the layer rule, and the one door of each outside crate |
 //! | [`live`], [`needs`] | a mount made by this process; what the machine must have |
 //! | [`model`] | random operations give what a plain in-memory tree gives, for every kind of volume |
+//! | [`programs`] | git, cargo, sqlite, rsync and tar on a real mount, compared with the plain disk |
 #![allow(unreachable_pub)] // nothing is exported from a test binary
 
 mod directory;
@@ -16,4 +17,5 @@ mod layers;
 mod live;
 mod model;
 mod needs;
+mod programs;
 mod vectors;
