@@ -1,0 +1,234 @@
+//! Copying out without FUSE: every kind of entry with all its attributes, and damaged content up to the damage.
+use super::Bench;
+use cryptfs::fs::{Caller, FileSystem, OpenFlags, ROOT, SetAttr, SetTime, SetXattr, Time};
+use cryptfs::recover::directory;
+use cryptfs::volume::{Keystore, Locked, Rollback};
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+
+const CALLER: Caller = Caller {
+    uid: 1234,
+    gid: 567,
+    umask: 0,
+};
+
+fn open(bench: &Bench) -> cryptfs::directory::Directory {
+    let keystore = Keystore::open(Some(&bench.path("keys"))).expect("a keystore");
+    let locked = Locked::open(&bench.path("volume")).expect("a volume");
+    let volume = locked
+        .unlock_auto(&keystore, Rollback::Refuse)
+        .expect("unlocked");
+    directory(volume.into_opened().expect("keys"), false).expect("a tree")
+}
+
+fn content(length: usize) -> Vec<u8> {
+    (0..length).map(|i| (i * 7 + i / 251) as u8).collect()
+}
+
+/// A file of 100 000 bytes, one with a hole, hard and symbolic links, a FIFO, odd names, attributes and old times.
+fn fill(bench: &Bench) {
+    let fs = open(bench);
+    let flags = OpenFlags {
+        write: true,
+        ..OpenFlags::default()
+    };
+    let dir = fs
+        .mkdir(ROOT, OsStr::new("dir"), 0o750, &CALLER)
+        .expect("mkdir")
+        .node;
+    let (file, handle) = fs
+        .create(dir, OsStr::new("file"), 0o640, flags, &CALLER)
+        .expect("create");
+    fs.write(file.node, handle, 0, &content(100_000), false)
+        .expect("write");
+    fs.release(file.node, handle).expect("release");
+    fs.setxattr(
+        file.node,
+        OsStr::new("user.note"),
+        b"kept",
+        SetXattr::Either,
+    )
+    .expect("xattr");
+    fs.link(file.node, ROOT, OsStr::new("again")).expect("link");
+    let (sparse, handle) = fs
+        .create(
+            ROOT,
+            OsStr::from_bytes(b"sp\xff\x1barse"),
+            0o600,
+            flags,
+            &CALLER,
+        )
+        .expect("create");
+    fs.write(sparse.node, handle, 10_000_000, b"end", false)
+        .expect("write");
+    fs.release(sparse.node, handle).expect("release");
+    fs.symlink(dir, OsStr::new("link"), OsStr::new("../nowhere"), &CALLER)
+        .expect("symlink");
+    fs.mknod(dir, OsStr::new("fifo"), 0o010_644, 0, &CALLER)
+        .expect("mknod");
+    let old = SetAttr {
+        mtime: Some(SetTime::At(Time { sec: 1000, nsec: 5 })),
+        ..SetAttr::default()
+    };
+    for node in [file.node, dir] {
+        fs.setattr(node, &old).expect("setattr");
+    }
+    fs.close().expect("close");
+}
+
+fn is_root() -> bool {
+    std::fs::metadata("/proc/self").is_ok_and(|me| me.uid() == 0)
+}
+
+fn compare(out: &Path) {
+    let file = out.join("dir/file");
+    assert_eq!(std::fs::read(&file).expect("read"), content(100_000));
+    let there = std::fs::metadata(&file).expect("stat");
+    assert_eq!(
+        (
+            there.mode() & 0o7777,
+            there.mtime(),
+            there.mtime_nsec(),
+            there.nlink()
+        ),
+        (0o640, 1000, 5, 2)
+    );
+    assert_eq!(
+        there.ino(),
+        std::fs::metadata(out.join("again")).expect("stat").ino()
+    );
+    if is_root() {
+        assert_eq!((there.uid(), there.gid()), (1234, 567));
+    }
+    let dir = std::fs::metadata(out.join("dir")).expect("stat");
+    assert_eq!(
+        (dir.permissions().mode() & 0o7777, dir.mtime()),
+        (0o750, 1000)
+    );
+    let sparse = out.join(OsStr::from_bytes(b"sp\xff\x1barse"));
+    let bytes = std::fs::read(&sparse).expect("read");
+    assert_eq!(
+        (bytes.len(), &bytes[10_000_000..]),
+        (10_000_003, &b"end"[..])
+    );
+    assert!(bytes[..10_000_000].iter().all(|&b| b == 0));
+    assert!(
+        std::fs::metadata(&sparse).expect("stat").blocks() < 1000,
+        "the hole was filled"
+    );
+    let link = std::fs::read_link(out.join("dir/link")).expect("readlink");
+    assert_eq!(link, PathBuf::from("../nowhere"));
+    assert!(
+        std::fs::metadata(out.join("dir/fifo"))
+            .expect("stat")
+            .file_type()
+            .is_fifo()
+    );
+    let mut value = [0; 16];
+    let length = rustix::fs::getxattr(&file, "user.note", &mut value[..]).expect("xattr");
+    assert_eq!(&value[..length], b"kept");
+}
+
+#[test]
+fn everything_comes_out_and_the_volume_is_not_written_to() {
+    let (bench, password, _) = Bench::with_volume();
+    fill(&bench);
+    let before = bench.snapshot();
+    let salvage = ["recover", "--salvage", "out", "volume"];
+    bench.cryptfs(&salvage, &password).says(&["0 lost"]);
+    compare(&bench.path("out"));
+    bench
+        .rescue(&["--salvage", "out2", "volume"], &password)
+        .says(&["0 lost"]);
+    compare(&bench.path("out2"));
+    let inside = |name: &Path| name.starts_with(bench.path("volume"));
+    let mut after = bench.snapshot();
+    after.retain(|(name, _)| inside(name));
+    let mut wanted = before;
+    wanted.retain(|(name, _)| inside(name));
+    assert!(after == wanted, "the volume was written to");
+    bench
+        .cryptfs(&salvage, &password)
+        .fails(1, &["is not empty"]);
+    bench
+        .cryptfs(&["recover", "--salvage", "volume/out", "volume"], &password)
+        .fails(1, &["inside the volume"]);
+    assert!(!bench.path("volume/out").exists());
+}
+
+#[test]
+fn an_interrupted_salvage_goes_on() {
+    let (bench, password, _) = Bench::with_volume();
+    fill(&bench);
+    let salvage = [
+        "recover",
+        "--json",
+        "--resume",
+        "--salvage",
+        "out",
+        "volume",
+    ];
+    bench.cryptfs(&salvage, &password);
+    std::fs::write(bench.path("out/dir/file"), b"half").expect("written");
+    let said = bench.cryptfs(&salvage, &password);
+    said.says(&[
+        r#""path":"dir/fifo","verdict":"earlier""#,
+        r#""path":"dir/file","verdict":"whole""#,
+    ]);
+    said.says(&[r#""path":"sp\\xff\\x1barse""#]);
+    // The half-written copy was replaced, and its other name with it.
+    assert_eq!(
+        std::fs::read(bench.path("out/dir/file")).expect("read"),
+        content(100_000)
+    );
+    assert_eq!(
+        std::fs::read(bench.path("out/again")).expect("read"),
+        content(100_000)
+    );
+}
+
+/// The backing file of the one file of 100 000 bytes.
+fn backing_file(bench: &Bench) -> PathBuf {
+    let mut left = vec![bench.path("volume")];
+    while let Some(dir) = left.pop() {
+        for entry in std::fs::read_dir(dir)
+            .expect("readable")
+            .map(|e| e.expect("an entry").path())
+        {
+            let there = std::fs::symlink_metadata(&entry).expect("stat");
+            if there.is_dir() {
+                left.push(entry);
+            } else if (100_000..200_000).contains(&there.len()) {
+                return entry;
+            }
+        }
+    }
+    panic!("no backing file");
+}
+
+#[test]
+fn damage_costs_the_damaged_unit_and_is_named() {
+    let (bench, password, _) = Bench::with_volume();
+    fill(&bench);
+    let path = backing_file(&bench);
+    let mut bytes = std::fs::read(&path).expect("read");
+    bytes[3 * 4096 + 100] ^= 1;
+    bytes[10 * 4096 + 4095] ^= 1;
+    std::fs::write(&path, bytes).expect("written");
+    let said = bench.cryptfs(&["recover", "--salvage", "out", "volume"], &password);
+    assert_eq!(said.code, 17, "{}{}", said.out, said.err);
+    let range = |unit: usize| (unit * 4064 - 64, (unit + 1) * 4064 - 64);
+    let (a, b) = (range(3), range(10));
+    let wanted = format!("bytes lost: {}-{}, {}-{}", a.0, a.1 - 1, b.0, b.1 - 1);
+    assert!(
+        said.out.contains(&wanted),
+        "no '{wanted}' in:\n{}",
+        said.out
+    );
+    let mut good = content(100_000);
+    good[a.0..a.1].fill(0);
+    good[b.0..b.1].fill(0);
+    assert!(std::fs::read(bench.path("out/dir/file")).expect("read") == good);
+}
