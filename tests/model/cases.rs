@@ -1,6 +1,7 @@
 //! The cases: the oracle against the kernel's own file system, and every kind of volume against the oracle.
 use super::{Case, Direct, Mounted, Profile, Rules, Subject, check};
 use crate::kinds::{ALL, VolumeKind};
+#[cfg(feature = "fuse")]
 use crate::live::Live;
 use crate::needs;
 use std::path::Path;
@@ -64,6 +65,7 @@ fn every_kind_agrees_with_the_oracle() {
     }
 }
 
+#[cfg(feature = "fuse")]
 #[test]
 fn every_kind_agrees_with_the_oracle_through_a_mount() {
     if !needs::fuse() {
@@ -86,6 +88,7 @@ fn every_kind_agrees_with_the_oracle_through_a_mount() {
 }
 
 /// A fresh volume, mounted.
+#[cfg(feature = "fuse")]
 fn mounted(kind: &'static dyn VolumeKind, home: &TempDir) -> Box<dyn Subject> {
     let (dir, point) = (fresh(home), fresh(home));
     kind.create(&dir);
