@@ -2,6 +2,7 @@
 //!
 //! Secrets never come from arguments or the environment, and leave only on standard output, after the audit log.
 mod ask;
+mod bench;
 mod check;
 mod doctor;
 mod header;
@@ -81,6 +82,8 @@ enum Command {
     Kit(kit::KitArgs),
     /// Save the header, or put a saved one back
     Header(header::HeaderArgs),
+    /// Measure the cipher, the tags and the sealing of names on this computer
+    Bench(bench::BenchArgs),
 }
 
 /// Runs `cryptfs`.
@@ -104,6 +107,7 @@ pub fn main() -> ExitCode {
             Command::Check(args) => check::run(&args, common),
             Command::Kit(args) => kit::run(&args, common),
             Command::Header(args) => header::run(&args, common),
+            Command::Bench(args) => bench::run(&args),
         }
     })
 }

@@ -6,8 +6,8 @@ use super::xts::{Cipher, XtsKey};
 use std::hint::black_box;
 use std::time::{Duration, Instant};
 
-/// Ciphertext in a unit of a directory volume.
-const UNIT: usize = 4064;
+/// Bytes at a time: the ciphertext in a unit of a directory volume.
+pub const UNIT: usize = 4064;
 /// A name of usual length, padded.
 const NAME: usize = 32;
 /// Calls between two looks at the clock.

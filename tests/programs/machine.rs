@@ -1,0 +1,116 @@
+//! A machine with a keystore, a volume and a mount point, worked by the binaries as a person does.
+use std::cell::RefCell;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use tempfile::TempDir;
+
+/// Everything lies in one temporary directory, which goes with this value.
+pub struct Machine {
+    home: TempDir,
+    options: RefCell<Option<&'static str>>,
+}
+
+/// Runs a command that must succeed. Its output is read to the end: a daemon that kept it would hang this.
+pub fn run(command: &mut Command) {
+    said(command);
+}
+
+/// The same; gives its standard output.
+pub fn said(command: &mut Command) -> String {
+    let output = command
+        .output()
+        .unwrap_or_else(|error| panic!("{command:?}: {error}"));
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert!(
+        output.status.success(),
+        "{command:?}: {}: {errors}",
+        output.status
+    );
+    String::from_utf8(output.stdout).expect("UTF-8")
+}
+
+impl Machine {
+    /// A machine with a new volume.
+    pub fn new() -> Self {
+        let machine = Self {
+            home: tempfile::tempdir().expect("a directory"),
+            options: RefCell::new(None),
+        };
+        std::fs::create_dir(machine.point()).expect("mkdir");
+        run(machine
+            .cryptfs(&["init", "--quiet", "--pbkdf2-iterations", "1000"])
+            .arg(machine.volume()));
+        machine
+    }
+
+    fn volume(&self) -> PathBuf {
+        self.home.path().join("volume")
+    }
+
+    fn point(&self) -> PathBuf {
+        self.home.path().join("mnt")
+    }
+
+    fn cryptfs(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_cryptfs"));
+        command
+            .args(arguments)
+            .env("CRYPTFS_KEYSTORE", self.home.path().join("keystore"));
+        command.stdin(Stdio::null());
+        command
+    }
+
+    /// Where everything lies.
+    pub fn home(&self) -> &Path {
+        self.home.path()
+    }
+
+    /// A new directory on the plain disk.
+    pub fn plain(&self, name: &str) -> PathBuf {
+        let path = self.home.path().join(name);
+        std::fs::create_dir(&path).expect("mkdir");
+        path
+    }
+
+    /// Mounts; gives the mount point.
+    pub fn mount(&self) -> PathBuf {
+        let mut command = self.cryptfs(&["mount"]);
+        command.arg(self.volume()).arg(self.point());
+        if let Some(options) = *self.options.borrow() {
+            command.args(["-o", options]);
+        }
+        run(&mut command);
+        self.point()
+    }
+
+    /// The same, so that devices and set-user-ID files work.
+    pub fn mount_for_devices(&self) -> PathBuf {
+        *self.options.borrow_mut() = Some("dev,suid");
+        self.mount()
+    }
+
+    /// Unmounts.
+    pub fn umount(&self) {
+        run(self.cryptfs(&["umount"]).arg(self.point()));
+    }
+
+    /// Unmounts and mounts again: nothing is left in any cache.
+    pub fn remount(&self) {
+        self.umount();
+        self.mount();
+    }
+}
+
+impl Drop for Machine {
+    /// After a failed test.
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            let mut lazily = Command::new("umount");
+            let _ = lazily
+                .arg("-l")
+                .arg(self.point())
+                .stderr(Stdio::null())
+                .status();
+        }
+    }
+}
