@@ -21,9 +21,9 @@ impl Bar {
     /// Prints a line above the bar.
     pub fn line(&self, text: &str) {
         if self.0.is_hidden() {
-            println!("{text}");
+            print(text);
         } else {
-            self.0.suspend(|| println!("{text}"));
+            self.0.suspend(|| print(text));
         }
     }
 
@@ -41,6 +41,11 @@ impl Progress for Bar {
     fn done(&self, units: u64) {
         self.0.inc(units);
     }
+}
+
+/// A report that nobody reads any more does not stop the work that it reports on.
+fn print(text: &str) {
+    let _ = outln!("{text}");
 }
 
 fn target() -> ProgressDrawTarget {

@@ -108,7 +108,7 @@ pub fn rescue(args: &RescueArgs, common: &Common) -> Result<ExitCode> {
     if what.verify {
         return verify(volume, None);
     }
-    tell_repaired(&volume.repair_copies()?);
+    tell_repaired(&volume.repair_copies()?)?;
     message::hint("copy everything out with --salvage DEST, or mount it on a system with cryptfs");
     Ok(ExitCode::SUCCESS)
 }
@@ -203,11 +203,11 @@ fn by_keyfile(locked: &Locked, keystore: Option<&Keystore>, what: &What) -> Opti
 
 fn verify(mut volume: Volume, keystore: Option<&Keystore>) -> Result<ExitCode> {
     let id = *volume.opened_with();
-    println!(
+    outln!(
         "password {} opens volume {}",
         uuid::text(&id),
         uuid::text(&volume.header().uuid)
-    );
+    )?;
     let noted = volume.annotate(keystore, &id, |p| {
         p.verified = date::now();
         if p.state == ProtectorState::Delivered {
@@ -239,12 +239,12 @@ fn enrol(mut volume: Volume, common: &Common) -> Result<()> {
         protector: Some(&keyfile),
         result: "enrolled",
     })?;
-    tell_repaired(&bad);
+    tell_repaired(&bad)?;
     let path = keystore.keyfile_path(&volume.header().uuid);
-    println!(
+    outln!(
         "this computer unlocks the volume by itself again (keyfile {})",
         path.display()
-    );
+    )?;
     volume.annotate(Some(&keystore), &password, |p| {
         p.verified = date::now();
         p.state = ProtectorState::RotateDue;
@@ -257,10 +257,11 @@ fn enrol(mut volume: Volume, common: &Common) -> Result<()> {
     Ok(())
 }
 
-fn tell_repaired(copies: &[volume::CopyReport]) {
+fn tell_repaired(copies: &[volume::CopyReport]) -> Result<()> {
     for copy in copies {
-        println!("header copy repaired ({copy})");
+        outln!("header copy repaired ({copy})")?;
     }
+    Ok(())
 }
 
 fn salvage(volume: Volume, to: &Path, what: &What) -> Result<ExitCode> {
@@ -296,11 +297,11 @@ fn finish(summary: &Summary, as_json: bool) -> Result<ExitCode> {
     } = *summary;
     if as_json {
         let line = json!({"whole": whole, "ranges_lost": ranges, "attributes_lost": attributes, "lost": lost, "bytes_lost": lost_bytes});
-        println!("{}", json_line(&json!({"summary": line})));
+        outln!("{}", json_line(&json!({"summary": line})))?;
     } else {
-        println!(
+        outln!(
             "{whole} whole, {ranges} with bytes lost ({lost_bytes} bytes), {attributes} with attributes lost, {lost} lost"
-        );
+        )?;
     }
     match summary.is_complete() {
         true => Ok(ExitCode::SUCCESS),
