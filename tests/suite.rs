@@ -7,6 +7,7 @@
 //! | [`kinds`] | the kinds of volume that the suites below run on |
 //! | [`layers`] | the layer rule, and the one door of each outside crate |
 //! | [`model`] | random operations give what a plain in-memory tree gives, for every kind of volume |
+//! | [`mount`] | the same under a real mount; options, features, and requests per operation |
 //! | [`transcripts`] | what people type and see: every command that needs no mount, and every wrong input |
 #![allow(unreachable_pub)] // nothing is exported from a test binary
 
@@ -14,5 +15,7 @@ mod directory;
 mod kinds;
 mod layers;
 mod model;
+#[cfg(feature = "fuse")]
+mod mount;
 mod transcripts;
 mod vectors;

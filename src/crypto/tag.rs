@@ -75,8 +75,13 @@ impl TagKey {
 /// `start`, so padding cannot make two inputs equal.
 fn polyval_aes(hash: &Polyval, aes: &Aes256Enc, start: &[u8; 32], ciphertext: &[u8]) -> [u8; SIZE] {
     let mut hash = hash.clone();
-    hash.update_padded(start);
-    hash.update_padded(ciphertext);
+    // POLYVAL is quickest by four blocks: the start and two of a unit's 254 make four, and the rest comes out even.
+    let (head, rest) = ciphertext.split_at(ciphertext.len().min(32));
+    let mut first = [0; 64];
+    first[..32].copy_from_slice(start);
+    first[32..32 + head.len()].copy_from_slice(head);
+    hash.update_padded(&first[..32 + head.len()]);
+    hash.update_padded(rest);
     let mut tag = hash.finalize();
     aes.encrypt_block(&mut tag);
     tag.into()
@@ -99,6 +104,30 @@ mod tests {
         ));
         let expected = hex("f7a3b47b846119fae5b7866cf5e5b77e");
         assert_eq!(hash.finalize().as_slice(), expected);
+    }
+
+    /// How blocks are grouped is nothing that the tag may show: the input in one piece is the yardstick.
+    #[test]
+    fn polyval_is_over_start_and_ciphertext_in_one_piece() {
+        let material = Secret::random();
+        let key = TagKey::new(Algorithm::PolyvalAes256, &material);
+        let (h, k) = material.expose().split_at(16);
+        let text: Vec<u8> = (0..4064).map(|i| i as u8).collect();
+        for length in (0..160).chain([4048, 4064]) {
+            let numbers = [9, length as u64].map(u64::to_le_bytes).concat();
+            let input = [&numbers, &[3; 16][..], &text[..length]].concat();
+            let mut hash = <Polyval as KeyInit>::new_from_slice(h).unwrap();
+            hash.update_padded(&input);
+            let mut tag = hash.finalize();
+            Aes256Enc::new_from_slice(k)
+                .unwrap()
+                .encrypt_block(&mut tag);
+            assert_eq!(
+                key.tag(9, &[3; 16], &text[..length])[..],
+                tag[..],
+                "{length}"
+            );
+        }
     }
 
     #[test]

@@ -87,6 +87,8 @@ pub(super) const FOPEN_KEEP_CACHE: u32 = 1 << 1;
 pub(super) const FOPEN_CACHE_DIR: u32 = 1 << 3;
 /// OPEN, CREATE: with `O_TRUNC`, clear set-user-ID and set-group-ID.
 pub(super) const OPEN_KILL_SUIDGID: u32 = 1 << 0;
+/// WRITE: from the write-back cache.
+pub(super) const WRITE_CACHE: u32 = 1 << 0;
 /// WRITE: clear set-user-ID and set-group-ID.
 pub(super) const WRITE_KILL_SUIDGID: u32 = 1 << 2;
 /// FSYNC: content only.

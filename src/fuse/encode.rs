@@ -2,7 +2,7 @@
 use std::os::unix::ffi::OsStrExt;
 
 use super::wire::{Malformed, Reply};
-use crate::fs::{Attr, DirEntry, Entry, Handle, Statfs, Time};
+use crate::fs::{Attr, DirEntry, Entry, Handle, NodeId, Statfs, Time};
 
 /// Seconds for which the kernel may trust names and attributes. The mount is the only writer of the volume, and all its
 /// changes pass through the kernel, so only memory pressure need end it.
@@ -98,6 +98,15 @@ pub(super) fn statfs_out(reply: &mut Reply, s: &Statfs) -> Result<(), Malformed>
     fields!(reply, s.blocks, s.bfree, s.bavail, s.files, s.ffree);
     fields!(reply, s.bsize, s.namelen, s.bsize, 0u32);
     reply.put(&[0; 6 * 4])
+}
+
+/// A notification without request: drop the pages of `node`, all of them.
+pub(super) fn drop_pages(reply: &mut Reply, node: NodeId) -> &[u8] {
+    const NOTIFY_INVAL_INODE: i32 = 2;
+    reply.clear();
+    let body = [node, 0, 0].map(u64::to_ne_bytes).concat();
+    let _ = reply.put(&body);
+    reply.finish_with(0, NOTIFY_INVAL_INODE)
 }
 
 /// `fuse_dirent`, if it fits in a listing of at most `limit` bytes.

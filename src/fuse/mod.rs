@@ -1,6 +1,6 @@
 //! The door to the kernel: a [`crate::fs::FileSystem`] as a mount. Unpacks, calls, replies.
 //!
-//! - [`Session`]: a mount and its threads. fuser mounts; the loop is ours.
+//! - [`Session`], `worker`, `late`: a mount and its threads. fuser mounts; the loop is ours.
 //! - `wire`, `abi`, `encode`: the kernel's protocol as bytes.
 //! - `adapter`: one function for each operation.
 //! - [`MountOptions`], [`mountpoint`]: what people ask for, and where.
@@ -11,12 +11,15 @@ mod counters;
 pub mod daemon;
 mod encode;
 mod error;
+mod late;
 pub mod mountpoint;
 mod options;
 mod presence;
 pub mod processes;
 mod session;
 mod wire;
+mod worker;
+mod writers;
 
 pub use counters::Counters;
 pub use daemon::serve;

@@ -3,27 +3,23 @@
 //! fuser mounts and shakes hands. The loop is ours: fuser's own answers the newer operations (O_TMPFILE, statx, syncfs)
 //! with ENOSYS before a file system could see them.
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use fuser::{Config, InitFlags, KernelConfig, MountOption, SessionACL};
-use rustix::io::Errno;
 use rustix::mount::MountFlags;
 
-use super::abi::{self, InHeader};
-use super::adapter::{Call, Failure, Outcome};
 use super::counters::Counters;
+use super::late::Late;
 use super::options::escape;
-use super::wire::{Reader, Reply, RequestBuffer};
+use super::worker::{MAX_IO, Shared, Worker};
+use super::writers::Writers;
 use super::{Error, MountOptions};
-use crate::fs::{self, FileSystem};
+use crate::fs::FileSystem;
 use crate::sys;
 
-/// Largest read and write; more than `/proc/sys/fs/fuse/max_pages_limit` allows by default would be cut by the kernel.
-const MAX_IO: u32 = 1 << 20;
 /// Requests that the kernel may send ahead without anybody waiting (read-ahead, write-back).
 const MAX_BACKGROUND: u16 = 64;
 
@@ -124,30 +120,41 @@ impl Session {
         let clones = clones
             .iter()
             .map(|clone| clone.as_ref().map_or(first, AsFd::as_fd));
-        std::thread::scope(|scope| {
-            let start = |(number, device)| {
-                let mut worker = Worker {
-                    number,
-                    device,
-                    file_system: &**file_system,
-                    request: RequestBuffer::new(MAX_IO as usize),
-                    reply: Reply::new(MAX_IO as usize),
-                    setxattr_ext: self.setxattr_ext,
-                    counters: &self.counters,
-                };
-                let thread = std::thread::Builder::new().name(format!("fuse-{number}"));
-                thread.spawn_scoped(scope, move || worker.run())
-            };
-            let mut workers = std::iter::once(first).chain(clones).enumerate().map(start);
-            let mut running = vec![workers.next().unwrap_or_else(|| Err(panicked()))?];
-            running.extend(workers.flatten());
-            let ends = running.into_iter().map(|worker| worker.join());
+        let shared = Shared {
+            file_system: &**file_system,
+            writers: Writers::default(),
+            setxattr_ext: self.setxattr_ext,
+            counters: &self.counters,
+        };
+        let ended = std::thread::scope(|scope| {
+            let (postpone, postponed) = std::sync::mpsc::channel();
+            let shared = &shared;
+            let late = move || Late::new(shared).run(&postponed);
+            let mut running = vec![named("fuse-late").spawn_scoped(scope, late)?];
+            for (number, device) in std::iter::once(first).chain(clones).enumerate() {
+                let worker = Worker::new(number, device, shared, postpone.clone());
+                match named(&format!("fuse-{number}")).spawn_scoped(scope, move || worker.run()) {
+                    Ok(worker) => running.push(worker),
+                    Err(error) if number == 0 => return Err(error),
+                    Err(_) => break,
+                }
+            }
+            drop(postpone);
+            let ends = running.into_iter().map(|thread| thread.join());
             let ends: Vec<_> = ends
                 .map(|end| end.unwrap_or_else(|_| Err(panicked())))
                 .collect();
             ends.into_iter().collect()
-        })
+        });
+        for (node, mtime) in shared.writers.close_all() {
+            shared.restore_mtime(node, mtime);
+        }
+        ended
     }
+}
+
+fn named(name: &str) -> std::thread::Builder {
+    std::thread::Builder::new().name(name.to_owned())
 }
 
 fn panicked() -> io::Error {
@@ -234,81 +241,4 @@ fn tune_readahead(point: &Path) {
         let file = format!("/sys/class/bdi/{major}:{minor}/read_ahead_kb");
         let _ = std::fs::write(file, (MAX_IO / 1024).to_string());
     }
-}
-
-/// A thread that takes requests, one at a time.
-struct Worker<'a> {
-    number: usize,
-    device: BorrowedFd<'a>,
-    file_system: &'a dyn FileSystem,
-    request: RequestBuffer,
-    reply: Reply,
-    setxattr_ext: bool,
-    counters: &'a Counters,
-}
-
-impl Worker<'_> {
-    /// Until the file system is unmounted.
-    fn run(&mut self) -> io::Result<()> {
-        loop {
-            match rustix::io::read(self.device, self.request.space()) {
-                Ok(length) => self.serve(length)?,
-                // NOENT: its sender was interrupted before we got the request.
-                Err(Errno::INTR | Errno::AGAIN | Errno::NOENT) => {}
-                Err(Errno::NODEV) => return Ok(()),
-                Err(errno) => return Err(errno.into()),
-            }
-        }
-    }
-
-    fn serve(&mut self, length: usize) -> io::Result<()> {
-        let mut body = Reader::new(self.request.filled(length));
-        let Ok(header) = InHeader::parse(&mut body) else {
-            return Err(io::Error::other("the kernel sent less than a header"));
-        };
-        self.counters.count(self.number, header.opcode);
-        self.reply.clear();
-        let mut call = Call {
-            fs: self.file_system,
-            header: &header,
-            body,
-            reply: &mut self.reply,
-            setxattr_ext: self.setxattr_ext,
-        };
-        let errno = match catch_unwind(AssertUnwindSafe(|| call.serve())) {
-            Ok(Outcome::Silent) => return Ok(()),
-            Ok(Outcome::Reply(Ok(()))) => 0,
-            Ok(Outcome::Reply(Err(failure))) => {
-                report(&header, &failure);
-                failure.errno()
-            }
-            // Whoever waits for the answer must not hang.
-            Err(_) => Errno::IO.raw_os_error(),
-        };
-        self.send(header.unique, errno)
-    }
-
-    /// The last thing done for a request: the kernel may at once send another worker the RELEASE of its handle.
-    fn send(&mut self, unique: u64, errno: i32) -> io::Result<()> {
-        match rustix::io::write(self.device, self.reply.finish(unique, errno)) {
-            // NOENT: the connection was aborted, and all its references with it.
-            Ok(_) | Err(Errno::NOENT | Errno::NODEV) => Ok(()),
-            // The kernel did not like the answer and has told the caller EIO.
-            Err(Errno::INVAL) => {
-                sys::log::error(format_args!("a reply was refused"));
-                Ok(())
-            }
-            Err(errno) => Err(errno.into()),
-        }
-    }
-}
-
-/// Tells the log about damage: the person who reads EIO in a program looks there for the reason.
-fn report(header: &InHeader, failure: &Failure) {
-    let Failure::Fs(error @ fs::Error::Damaged(_)) = failure else {
-        return;
-    };
-    let operation = abi::opcode_name(header.opcode).unwrap_or("request");
-    let node = header.nodeid;
-    sys::log::error(format_args!("{operation} of node {node}: {error}"));
 }

@@ -34,6 +34,11 @@ impl<'a> Reader<'a> {
         Ok(head)
     }
 
+    /// All that is left.
+    pub(super) fn rest(&self) -> &'a [u8] {
+        self.0
+    }
+
     /// A string that ends in NUL: a name, or the target of a symbolic link.
     pub(super) fn name(&mut self) -> Result<&'a OsStr, Malformed> {
         let end = self.0.iter().position(|&b| b == 0).ok_or(Malformed)?;
@@ -140,11 +145,16 @@ impl Reply {
         if errno != 0 {
             self.len = 0;
         }
+        self.finish_with(unique, -errno)
+    }
+
+    /// The whole message, with these fields in its header.
+    pub(super) fn finish_with(&mut self, unique: u64, error: i32) -> &[u8] {
         let start = self.buffer.start;
         let total = HEADER + self.len;
         let header = &mut self.buffer.bytes[start..start + HEADER];
         header[..4].copy_from_slice(&(total as u32).to_ne_bytes());
-        header[4..8].copy_from_slice(&(-errno).to_ne_bytes());
+        header[4..8].copy_from_slice(&error.to_ne_bytes());
         header[8..].copy_from_slice(&unique.to_ne_bytes());
         &self.buffer.bytes[start..start + total]
     }

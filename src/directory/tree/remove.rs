@@ -138,15 +138,15 @@ impl Directory {
                 new: first,
             }
         };
-        self.scan(old.0, locked.old())?;
-        self.scan(new.0, locked.new())?;
-        match (locked.old().get(old.1), how) {
+        self.scan(old.0, locked.source())?;
+        self.scan(new.0, locked.target())?;
+        match (locked.source().get(old.1), how) {
             (Some(_), _)
                 if old.0.ino == new.0.ino && old.1 == new.1 && how != Rename::NoReplace =>
             {
                 Ok(())
             }
-            (Some(_), Rename::Exchange) => self.refuse_exchange(new, locked.new()),
+            (Some(_), Rename::Exchange) => self.refuse_exchange(new, locked.target()),
             (Some(id), _) => self.rename_directory(old, new, id, &mut locked, how),
             (None, Rename::Exchange) => self.exchange(old, new, &mut locked),
             (None, _) => self.rename_file(old, new, &mut locked, how),
@@ -166,7 +166,7 @@ impl Directory {
             self.names.file(new.0.dir()?.id, new.1),
         );
         let moved = backing::stat(Object::At(from.as_fd(), &source.entry))?;
-        if let Some(target) = locked.new().get(new.1) {
+        if let Some(target) = locked.target().get(new.1) {
             return Err(match how {
                 Rename::NoReplace => Error::Exists,
                 _ if inside(old.0, target) => Error::NotEmpty, // what do_renameat2() in Linux finds first
@@ -212,7 +212,7 @@ impl Directory {
         let moved = backing::stat(Object::At(from.as_fd(), &source.entry))?;
         let file = self.names.file(new.0.dir()?.id, new.1);
         let file = optional(backing::stat(Object::At(to.as_fd(), &file.entry)))?.is_some();
-        let replaced = locked.new().get(new.1);
+        let replaced = locked.target().get(new.1);
         if how == Rename::NoReplace && (file || replaced.is_some()) {
             return Err(Error::Exists);
         }
@@ -222,7 +222,7 @@ impl Directory {
         match replaced {
             _ if file => return Err(Error::NotDirectory),
             Some(same) if same == id => return Ok(()),
-            Some(other) => self.remove_empty(new.0, to.as_fd(), locked.new(), new.1, other)?,
+            Some(other) => self.remove_empty(new.0, to.as_fd(), locked.target(), new.1, other)?,
             None => {}
         }
         self.write_side(to.as_fd(), target.side.as_ref())?;
@@ -231,8 +231,8 @@ impl Directory {
             (to.as_fd(), &target.entry),
             Rename::NoReplace,
         )?;
-        locked.old().remove(old.1);
-        locked.new().insert(new.1, id);
+        locked.source().remove(old.1);
+        locked.target().insert(new.1, id);
         self.moved(&moved, (old.0, &source), (new.0, &target));
         self.drop_side(from.as_fd(), &source);
         Ok(())
@@ -245,8 +245,8 @@ impl Directory {
         new: (&Arc<Node>, &[u8]),
         locked: &mut Locked<'_>,
     ) -> Result<()> {
-        if locked.new().get(new.1).is_some() {
-            return self.refuse_exchange(old, locked.old());
+        if locked.target().get(new.1).is_some() {
+            return self.refuse_exchange(old, locked.source());
         }
         let (from, to) = (self.handle(old.0)?, self.handle(new.0)?);
         let (first, second) = (
@@ -312,13 +312,13 @@ enum Locked<'a> {
 }
 
 impl Locked<'_> {
-    fn old(&mut self) -> &mut Children {
+    fn source(&mut self) -> &mut Children {
         match self {
             Self::One(children) | Self::Two { old: children, .. } => children,
         }
     }
 
-    fn new(&mut self) -> &mut Children {
+    fn target(&mut self) -> &mut Children {
         match self {
             Self::One(children) | Self::Two { new: children, .. } => children,
         }

@@ -47,6 +47,9 @@ impl Call<'_> {
     pub(super) fn setattr(&mut self) -> Answer {
         let set = changes(&SetattrIn::parse(&mut self.body)?);
         let attr = self.fs.setattr(self.node(), &set)?;
+        if set.mtime.is_some() {
+            self.shared.writers.told(self.node(), attr.mtime);
+        }
         Ok(encode::attr_out(self.reply, &attr)?)
     }
 

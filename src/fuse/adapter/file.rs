@@ -2,7 +2,7 @@
 use rustix::fs::{FallocateFlags, OFlags};
 
 use super::{Answer, Call, Failure};
-use crate::fs::{Allocate, Error, OpenFlags, Whence};
+use crate::fs::{Allocate, Error, NodeId, OpenFlags, Whence};
 use crate::fuse::abi::{
     self, CopyFileRangeIn, FOPEN_KEEP_CACHE, FallocateIn, FlushIn, FsyncIn, LseekIn, OpenIn,
     ReadIn, ReleaseIn, WriteIn,
@@ -12,10 +12,20 @@ use crate::fuse::encode;
 impl Call<'_> {
     pub(super) fn open(&mut self) -> Answer {
         let arg = OpenIn::parse(&mut self.body)?;
-        let handle = self
-            .fs
-            .open(self.node(), open_flags(arg.flags, arg.open_flags))?;
-        Ok(encode::open_out(self.reply, handle, FOPEN_KEEP_CACHE)?)
+        let flags = open_flags(arg.flags, arg.open_flags);
+        // A RELEASE does not tell who has truncated, so one who only reads counts until the file is cut.
+        let counts = flags.write || flags.truncate;
+        if counts {
+            self.shared.writers.open(self.node(), None);
+        }
+        if flags.truncate {
+            self.modifies(self.node());
+        }
+        let opened = self.fs.open(self.node(), flags);
+        if counts && (!flags.write || opened.is_err()) {
+            self.closed_for_writing();
+        }
+        Ok(encode::open_out(self.reply, opened?, FOPEN_KEEP_CACHE)?)
     }
 
     pub(super) fn read(&mut self) -> Answer {
@@ -30,9 +40,27 @@ impl Call<'_> {
         let arg = WriteIn::parse(&mut self.body)?;
         let data = self.body.bytes(arg.size as usize)?;
         let kill_privileges = arg.write_flags & abi::WRITE_KILL_SUIDGID != 0;
+        if arg.write_flags & abi::WRITE_CACHE != 0 {
+            self.modifies(self.node());
+        }
         self.fs
             .write(self.node(), arg.fh, arg.offset, data, kill_privileges)?;
         Ok(encode::size_out(self.reply, arg.size)?)
+    }
+
+    /// Call before an operation that moves the time of modification, which the kernel keeps: see [`super::super::writers`].
+    fn modifies(&self, node: NodeId) {
+        if self.shared.writers.write(node)
+            && let Ok(attr) = self.fs.getattr(node)
+        {
+            self.shared.writers.learn(node, attr.mtime);
+        }
+    }
+
+    fn closed_for_writing(&self) {
+        if let Some(mtime) = self.shared.writers.close(self.node()) {
+            self.shared.restore_mtime(self.node(), mtime);
+        }
     }
 
     /// A file system that never delays an error says `NotSupported` here: told so once, the kernel saves the request at
@@ -47,6 +75,9 @@ impl Call<'_> {
 
     pub(super) fn release(&mut self) -> Answer {
         let arg = ReleaseIn::parse(&mut self.body)?;
+        if open_flags(arg.flags, 0).write {
+            self.closed_for_writing();
+        }
         Ok(self.fs.release(self.node(), arg.fh)?)
     }
 
@@ -59,6 +90,7 @@ impl Call<'_> {
     pub(super) fn fallocate(&mut self) -> Answer {
         let arg = FallocateIn::parse(&mut self.body)?;
         let how = allocate(FallocateFlags::from_bits_retain(arg.mode))?;
+        self.modifies(self.node());
         Ok(self
             .fs
             .fallocate(self.node(), arg.fh, how, arg.offset, arg.length)?)
@@ -90,6 +122,7 @@ impl Call<'_> {
         };
         let from = (self.node(), arg.fh_in, arg.off_in);
         let to = (arg.nodeid_out, arg.fh_out, arg.off_out);
+        self.modifies(arg.nodeid_out);
         let copied = self.fs.copy_file_range(from, to, length)?;
         if wide {
             encode::number_out(self.reply, copied)?;

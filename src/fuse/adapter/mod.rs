@@ -9,6 +9,7 @@ mod xattr;
 
 use super::abi::{self, InHeader};
 use super::wire::{Malformed, Reader, Reply};
+use super::worker::Shared;
 use crate::fs::{Caller, Error, FileSystem};
 
 /// Why a request has no result.
@@ -66,14 +67,14 @@ pub(super) enum Outcome {
 pub(super) struct Call<'a> {
     /// Who serves it.
     pub(super) fs: &'a dyn FileSystem,
+    /// The session.
+    pub(super) shared: &'a Shared<'a>,
     /// Its beginning.
     pub(super) header: &'a InHeader,
     /// What follows the header.
     pub(super) body: Reader<'a>,
     /// Where the answer goes; empty.
     pub(super) reply: &'a mut Reply,
-    /// The kernel sends `fuse_setxattr_in` at its full length.
-    pub(super) setxattr_ext: bool,
 }
 
 /// `FUSE_ROOT_ID`.

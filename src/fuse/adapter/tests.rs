@@ -6,7 +6,10 @@ use proptest::prelude::*;
 use super::{Call, Outcome};
 use crate::fs::*;
 use crate::fuse::abi::{self, InHeader};
+use crate::fuse::counters::Counters;
 use crate::fuse::wire::{Reader, Reply};
+use crate::fuse::worker::Shared;
+use crate::fuse::writers::Writers;
 
 const ATTR: Attr = Attr {
     ino: 7,
@@ -195,12 +198,18 @@ fn answer(opcode: u32, body: &[u8], capacity: usize) -> Option<(i32, Vec<u8>)> {
         padding: 0,
     };
     let mut reply = Reply::new(capacity);
+    let shared = Shared {
+        file_system: &Yes,
+        writers: Writers::default(),
+        setxattr_ext: true,
+        counters: &Counters::new(0),
+    };
     let mut call = Call {
         fs: &Yes,
+        shared: &shared,
         header: &header,
         body: Reader::new(body),
         reply: &mut reply,
-        setxattr_ext: true,
     };
     let errno = match call.serve() {
         Outcome::Silent => return None,

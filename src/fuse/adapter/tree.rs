@@ -3,7 +3,7 @@ use rustix::fs::{OFlags, RenameFlags};
 
 use super::file::open_flags;
 use super::{Answer, Call};
-use crate::fs::{Entry, Error, Handle, Rename};
+use crate::fs::{Entry, Error, Handle, OpenFlags, Rename};
 use crate::fuse::abi::{CreateIn, FOPEN_KEEP_CACHE, LinkIn, MkdirIn, MknodIn, Rename2In, RenameIn};
 use crate::fuse::encode;
 
@@ -77,7 +77,7 @@ impl Call<'_> {
         let created = self
             .fs
             .create(self.node(), name, arg.mode, flags, &caller)?;
-        self.created(created)
+        self.created(created, flags)
     }
 
     pub(super) fn tmpfile(&mut self) -> Answer {
@@ -87,10 +87,13 @@ impl Call<'_> {
         let created = self
             .fs
             .tmpfile(self.node(), arg.mode, flags, &self.caller(arg.umask))?;
-        self.created(created)
+        self.created(created, flags)
     }
 
-    fn created(&mut self, (entry, handle): (Entry, Handle)) -> Answer {
+    fn created(&mut self, (entry, handle): (Entry, Handle), flags: OpenFlags) -> Answer {
+        if flags.write {
+            self.shared.writers.open(entry.node, Some(entry.attr.mtime));
+        }
         encode::entry_out(self.reply, &entry)?;
         Ok(encode::open_out(self.reply, handle, FOPEN_KEEP_CACHE)?)
     }

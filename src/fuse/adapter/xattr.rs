@@ -50,7 +50,7 @@ impl Call<'_> {
     }
 
     pub(super) fn setxattr(&mut self) -> Answer {
-        let arg = if self.setxattr_ext {
+        let arg = if self.shared.setxattr_ext {
             SetxattrIn::parse(&mut self.body)?
         } else {
             let SetxattrCompatIn { size, flags } = SetxattrCompatIn::parse(&mut self.body)?;

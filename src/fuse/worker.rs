@@ -1,0 +1,164 @@
+//! A thread that takes requests from the kernel, one at a time.
+use std::io;
+use std::os::fd::BorrowedFd;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::mpsc::Sender;
+
+use rustix::io::Errno;
+
+use super::abi::{self, InHeader};
+use super::adapter::{Call, Failure, Outcome};
+use super::counters::Counters;
+use super::late::Postponed;
+use super::wire::{Reader, Reply, RequestBuffer};
+use super::writers::Writers;
+use crate::fs::{self, FileSystem, NodeId, SetAttr, SetTime, Time};
+use crate::sys::log;
+
+/// Largest read and write; more than `/proc/sys/fs/fuse/max_pages_limit` allows by default would be cut by the kernel.
+pub(super) const MAX_IO: u32 = 1 << 20;
+
+/// What all threads of a session use.
+pub(super) struct Shared<'a> {
+    pub(super) file_system: &'a dyn FileSystem,
+    pub(super) writers: Writers,
+    pub(super) setxattr_ext: bool,
+    pub(super) counters: &'a Counters,
+}
+
+/// Takes requests and answers them.
+pub(super) struct Worker<'a> {
+    number: usize,
+    device: BorrowedFd<'a>,
+    shared: &'a Shared<'a>,
+    postpone: Sender<Postponed<'a>>,
+    request: RequestBuffer,
+    reply: Reply,
+}
+
+impl<'a> Worker<'a> {
+    pub(super) fn new(
+        number: usize,
+        device: BorrowedFd<'a>,
+        shared: &'a Shared<'a>,
+        postpone: Sender<Postponed<'a>>,
+    ) -> Self {
+        let request = RequestBuffer::new(MAX_IO as usize);
+        let reply = Reply::new(MAX_IO as usize);
+        Self {
+            number,
+            device,
+            shared,
+            postpone,
+            request,
+            reply,
+        }
+    }
+
+    /// Until the file system is unmounted.
+    pub(super) fn run(mut self) -> io::Result<()> {
+        loop {
+            match rustix::io::read(self.device, self.request.space()) {
+                Ok(length) => self.take(length)?,
+                // NOENT: its sender was interrupted before we got the request.
+                Err(Errno::INTR | Errno::AGAIN | Errno::NOENT) => {}
+                Err(Errno::NODEV) => return Ok(()),
+                Err(errno) => return Err(errno.into()),
+            }
+        }
+    }
+
+    fn take(&mut self, length: usize) -> io::Result<()> {
+        let mut body = Reader::new(self.request.filled(length));
+        let Ok(header) = InHeader::parse(&mut body) else {
+            return Err(io::Error::other("the kernel sent less than a header"));
+        };
+        self.shared.counters.count(self.number, header.opcode);
+        if header.opcode == abi::LSEEK && self.shared.writers.has(header.nodeid) {
+            let postponed = Postponed {
+                device: self.device,
+                header,
+                body: body.rest().to_vec(),
+            };
+            return self.postpone.send(postponed).map_err(|_| ended());
+        }
+        self.shared
+            .serve(self.device, &header, body, &mut self.reply)
+    }
+}
+
+fn ended() -> io::Error {
+    io::Error::other("the thread for postponed requests has ended")
+}
+
+impl Shared<'_> {
+    /// Serves a request and answers it on `device`, from where it came.
+    pub(super) fn serve(
+        &self,
+        device: BorrowedFd<'_>,
+        header: &InHeader,
+        body: Reader<'_>,
+        reply: &mut Reply,
+    ) -> io::Result<()> {
+        reply.clear();
+        let mut call = Call {
+            fs: self.file_system,
+            shared: self,
+            header,
+            body,
+            reply,
+        };
+        let errno = match catch_unwind(AssertUnwindSafe(|| call.serve())) {
+            Ok(Outcome::Silent) => return Ok(()),
+            Ok(Outcome::Reply(Ok(()))) => 0,
+            Ok(Outcome::Reply(Err(failure))) => {
+                report(header, &failure);
+                failure.errno()
+            }
+            // Whoever waits for the answer must not hang.
+            Err(_) => Errno::IO.raw_os_error(),
+        };
+        send(device, reply.finish(header.unique, errno))
+    }
+}
+
+impl Shared<'_> {
+    /// Sets a file's time of modification to what the kernel has.
+    pub(super) fn restore_mtime(&self, node: NodeId, mtime: Time) {
+        if self
+            .file_system
+            .getattr(node)
+            .is_ok_and(|attr| attr.mtime != mtime)
+        {
+            let set = SetAttr {
+                mtime: Some(SetTime::At(mtime)),
+                ..SetAttr::default()
+            };
+            let _ = self.file_system.setattr(node, &set);
+        }
+    }
+}
+
+/// The last thing done for a request: the kernel may at once send another worker the RELEASE of its handle.
+pub(super) fn send(device: BorrowedFd<'_>, message: &[u8]) -> io::Result<()> {
+    match rustix::io::write(device, message) {
+        // NOENT: the connection was aborted, and all its references with it.
+        Ok(_) | Err(Errno::NOENT | Errno::NODEV) => Ok(()),
+        // The kernel did not like the answer and has told the caller EIO.
+        Err(Errno::INVAL) => {
+            log::error(format_args!("a reply was refused"));
+            Ok(())
+        }
+        Err(errno) => Err(errno.into()),
+    }
+}
+
+/// Tells the log about damage: the person who reads EIO in a program looks there for the reason.
+fn report(header: &InHeader, failure: &Failure) {
+    let Failure::Fs(error @ fs::Error::Damaged(_)) = failure else {
+        return;
+    };
+    let operation = abi::opcode_name(header.opcode).unwrap_or("request");
+    let node = header.nodeid;
+    log::error(format_args!("{operation} of node {node}: {error}"));
+}

@@ -1,0 +1,5 @@
+//! Real mounts: the kernel above, a file system below, and the door between them.
+//!
+//! Where there is no `/dev/fuse` nothing here can be shown; each test then says "NOT RUN".
+mod model;
+mod served;

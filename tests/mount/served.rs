@@ -1,0 +1,88 @@
+//! A file system that this process mounts and serves.
+use cryptfs::fs::FileSystem;
+use cryptfs::fuse::{Error, MountOptions, Session, mountpoint};
+use rustix::mount::UnmountFlags;
+use std::ffi::OsStr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::thread::JoinHandle;
+
+/// Whether there is FUSE to test with; says so if not.
+pub fn possible(test: &str) -> bool {
+    let device = std::fs::File::options()
+        .read(true)
+        .write(true)
+        .open("/dev/fuse");
+    if let Err(error) = &device {
+        eprintln!("NOT RUN: {test}: no /dev/fuse: {error}");
+    }
+    device.is_ok()
+}
+
+/// What a list of mount options means.
+pub fn options(list: &str) -> MountOptions {
+    let mut options = MountOptions::default();
+    options.add(OsStr::new(list)).expect("known options");
+    options
+}
+
+/// A mount. Dropping it detaches what is left of it.
+pub struct Served {
+    point: PathBuf,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Served {
+    /// Mounts on an empty directory. Others may enter and devices and set-ID bits work where root runs the test.
+    pub fn new(fs: Arc<dyn FileSystem>, point: &Path, more: &str) -> Self {
+        let mut list = options(more);
+        if rustix::process::getuid().is_root() {
+            list.add(OsStr::new("allow_other,dev,suid"))
+                .expect("known options");
+        }
+        Self::with(fs, point, &list).expect("mount")
+    }
+
+    /// Mounts with these options and no others.
+    pub fn with(
+        fs: Arc<dyn FileSystem>,
+        point: &Path,
+        options: &MountOptions,
+    ) -> Result<Self, Error> {
+        let point = mountpoint::check(point, Path::new("/nonexistent"), options)?;
+        let session = Session::mount(&point, options)?;
+        let thread = std::thread::spawn(move || {
+            session.run(&fs).expect("serve");
+            fs.close().expect("close");
+        });
+        Ok(Self {
+            point,
+            thread: Some(thread),
+        })
+    }
+
+    /// Unmounts; everything is written then.
+    pub fn unmount(mut self) {
+        mountpoint::unmount(&self.point).expect("unmount");
+        self.thread
+            .take()
+            .expect("once")
+            .join()
+            .expect("a clean end");
+    }
+}
+
+impl Drop for Served {
+    /// The thread ends with the last open file, which may be dropped after this.
+    fn drop(&mut self) {
+        if self.thread.is_some()
+            && rustix::mount::unmount(&self.point, UnmountFlags::DETACH).is_err()
+        {
+            let mut fusermount = std::process::Command::new("fusermount3");
+            let _ = fusermount
+                .args(["-u", "-z", "--"])
+                .arg(&self.point)
+                .status();
+        }
+    }
+}
