@@ -18,6 +18,16 @@ impl Bar {
         Self(bar)
     }
 
+    /// A count of attempts.
+    pub fn attempts(title: &'static str, total: usize) -> Self {
+        let bar = ProgressBar::with_draw_target(Some(total as u64), target());
+        if let Ok(style) = ProgressStyle::with_template("{prefix} {bar:30} {pos} of {len}") {
+            bar.set_style(style);
+        }
+        bar.set_prefix(title);
+        Self(bar)
+    }
+
     /// Prints a line above the bar.
     pub fn line(&self, text: &str) {
         if self.0.is_hidden() {

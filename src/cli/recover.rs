@@ -2,6 +2,7 @@
 use super::progress::Bar;
 use super::{Code, Common, Result, ask, message, mount};
 use crate::codec::{Json, json, json_line};
+use crate::fs::Progress;
 use crate::recover::{Outcome, Search, Summary, Verdict, copy_out, file_system, find};
 use crate::volume::audit::{AuditLog, Event};
 use crate::volume::error::date_or_never;
@@ -161,14 +162,17 @@ fn unlock(locked: &Locked, what: &What, keystore: Option<&Keystore>) -> Result<V
         message::warning(format_args!("header copy {copy}"));
     }
     let password = ask::recovery_password(what.fd)?;
-    let mut say_once = true;
+    let mut bar = None;
     let unlocked = locked.unlock_recovery(&password, &mut |_, pairs| {
-        if std::mem::take(&mut say_once) {
-            message::note(format_args!(
-                "opens nothing; trying it with two groups exchanged ({pairs} pairs)"
-            ));
-        }
+        let bar = bar.get_or_insert_with(|| {
+            message::note("opens nothing as it is; trying it with two groups exchanged");
+            Bar::attempts("trying", pairs)
+        });
+        bar.done(1);
     });
+    if let Some(bar) = bar {
+        bar.end();
+    }
     let result = match &unlocked {
         Ok(_) => "unlocked",
         Err(_) => "refused",
