@@ -6,6 +6,7 @@
 //! | [`directory`] | the directory layer through its trait, and the format's rules |
 //! | [`kinds`] | the kinds of volume that the suites below run on |
 //! | [`layers`] | the layer rule, and the one door of each outside crate |
+//! | [`live`], [`needs`] | a mount made by this process; what the machine must have |
 //! | [`model`] | random operations give what a plain in-memory tree gives, for every kind of volume |
 //! | [`mount`] | the same under a real mount; options, features, and requests per operation |
 //! | [`transcripts`] | what people type and see: every command that needs no mount, and every wrong input |
@@ -14,8 +15,10 @@
 mod directory;
 mod kinds;
 mod layers;
+mod live;
 mod model;
 #[cfg(feature = "fuse")]
 mod mount;
+mod needs;
 mod transcripts;
 mod vectors;

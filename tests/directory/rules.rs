@@ -281,6 +281,33 @@ fn a_page_of_zeros_inside_is_an_error_there_and_only_there() {
     }
 }
 
+#[test]
+fn a_cut_into_a_hole_keeps_the_size_when_its_last_unit_did_not_come() {
+    let dir = tempfile::tempdir().expect("tempdir");
+    let tree = open(dir.path());
+    let node = write_file(&tree, "a", &pattern(5000));
+    tree.setattr(
+        node,
+        &SetAttr {
+            size: Some(40_000),
+            ..SetAttr::default()
+        },
+    )
+    .expect("grow");
+    tree.sync().expect("sync");
+    drop(tree);
+    let length = 5 * 4096 + (5 * 4064 - 64 - 20_000); // truncate(20000) moved the length, unit 4 stayed a hole
+    edit(&backing_file(dir.path(), "a"))
+        .set_len(5 * 4096)
+        .expect("cut");
+    edit(&backing_file(dir.path(), "a"))
+        .set_len(length)
+        .expect("slack");
+    let mut want = pattern(5000);
+    want.resize(20_000, 0);
+    assert_eq!(read_file(&open(dir.path()), "a").expect("read"), want);
+}
+
 #[derive(Default)]
 struct Log(Mutex<Vec<Op>>);
 

@@ -63,7 +63,14 @@ impl Served {
 
     /// Unmounts; everything is written then.
     pub fn unmount(mut self) {
-        mountpoint::unmount(&self.point).expect("unmount");
+        // Another test's child holds our descriptors between its fork and its exec.
+        let mut tries = 0;
+        while let Err(error) = mountpoint::unmount(&self.point) {
+            tries += 1;
+            let busy = matches!(error, cryptfs::fuse::Error::Busy(..));
+            assert!(busy && tries < 200, "unmount: {error}");
+            std::thread::sleep(std::time::Duration::from_millis(25));
+        }
         self.thread
             .take()
             .expect("once")
