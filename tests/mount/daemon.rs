@@ -1,5 +1,5 @@
 //! The program itself, in the background, as people and mount(8) call it.
-use super::served::possible;
+use crate::needs;
 use rustix::process::{Pid, Signal, kill_process};
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
@@ -129,7 +129,7 @@ fn soon(what: &str, is: impl Fn() -> bool) {
 
 #[test]
 fn mount_returns_when_it_is_there_and_umount_when_all_is_written() {
-    if !possible("mount_returns_when_it_is_there_and_umount_when_all_is_written") {
+    if !needs::fuse() {
         return;
     }
     let place = Place::new();
@@ -158,7 +158,7 @@ fn mount_returns_when_it_is_there_and_umount_when_all_is_written() {
 /// umount(8) does not wait for the daemon, and what follows it in a script mounts again at once.
 #[test]
 fn a_mount_waits_for_the_end_of_the_one_before() {
-    if !possible("a_mount_waits_for_the_end_of_the_one_before") {
+    if !needs::fuse() {
         return;
     }
     let place = Place::new();
@@ -178,7 +178,7 @@ fn a_mount_waits_for_the_end_of_the_one_before() {
 
 #[test]
 fn a_volume_is_mounted_once() {
-    if !possible("a_volume_is_mounted_once") {
+    if !needs::fuse() {
         return;
     }
     let place = Place::new();
@@ -194,7 +194,7 @@ fn a_volume_is_mounted_once() {
 
 #[test]
 fn a_bad_mount_point_is_refused_before_anything_is_done() {
-    if !possible("a_bad_mount_point_is_refused_before_anything_is_done") {
+    if !needs::fuse() {
         return;
     }
     let place = Place::new();
@@ -218,7 +218,7 @@ fn a_bad_mount_point_is_refused_before_anything_is_done() {
 
 #[test]
 fn who_keeps_it_busy_is_named() {
-    if !possible("who_keeps_it_busy_is_named") {
+    if !needs::fuse() {
         return;
     }
     let place = Place::new();
@@ -238,7 +238,7 @@ fn who_keeps_it_busy_is_named() {
 
 #[test]
 fn a_dead_mount_is_replaced() {
-    if !possible("a_dead_mount_is_replaced") {
+    if !needs::fuse() {
         return;
     }
     let place = Place::new();
@@ -257,7 +257,7 @@ fn a_dead_mount_is_replaced() {
 
 #[test]
 fn mount_calls_us_as_its_helper() {
-    if !possible("mount_calls_us_as_its_helper") || !rustix::process::getuid().is_root() {
+    if !needs::fuse() || !needs::root("a remount") {
         return;
     }
     let place = Place::new();
@@ -287,7 +287,7 @@ fn mount_calls_us_as_its_helper() {
 
 #[test]
 fn signals_are_answered() {
-    if !possible("signals_are_answered") {
+    if !needs::fuse() {
         return;
     }
     let place = Place::new();

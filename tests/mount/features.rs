@@ -1,6 +1,7 @@
 //! What the door itself adds: caches that must not be seen, and operations that fuser's own loop does not know.
-use super::served::{Served, possible};
+use super::served::Served;
 use crate::kinds::{DirectoryVolume, VolumeKind};
+use crate::needs;
 use rustix::fs::{AtFlags, CWD, Mode, OFlags, SeekFrom, StatxFlags};
 use std::fs::{self, File};
 use std::io::{Read, Seek, Write};
@@ -37,7 +38,7 @@ fn read_write(path: &Path) -> File {
 
 #[test]
 fn data_that_the_kernel_still_holds_is_no_hole() {
-    if !possible("data_that_the_kernel_still_holds_is_no_hole") {
+    if !needs::fuse() {
         return;
     }
     // One worker: it must not wait for the writes that it has to serve itself.
@@ -77,7 +78,7 @@ fn data_that_the_kernel_still_holds_is_no_hole() {
 
 #[test]
 fn a_time_of_modification_survives_the_kernels_cache() {
-    if !possible("a_time_of_modification_survives_the_kernels_cache") {
+    if !needs::fuse() {
         return;
     }
     let home = volume();
@@ -111,7 +112,7 @@ fn a_time_of_modification_survives_the_kernels_cache() {
 
 #[test]
 fn operations_that_are_newer_than_fuser() {
-    if !possible("operations_that_are_newer_than_fuser") {
+    if !needs::fuse() {
         return;
     }
     let home = volume();
@@ -154,7 +155,7 @@ fn operations_that_are_newer_than_fuser() {
 
 #[test]
 fn threads_do_not_meet_in_the_door() {
-    if !possible("threads_do_not_meet_in_the_door") {
+    if !needs::fuse() {
         return;
     }
     let home = volume();

@@ -1,8 +1,9 @@
 //! How many requests an operation costs: the part of speed that does not depend on the machine.
 //!
 //! These are upper bounds for one file of many. A RELEASE or FORGET comes when the kernel pleases, so none is counted.
-use super::served::{Served, possible};
+use super::served::Served;
 use crate::kinds::{DirectoryVolume, VolumeKind};
+use crate::needs;
 use rustix::fs::{Mode, OFlags};
 use std::collections::BTreeMap;
 use std::fs;
@@ -70,7 +71,7 @@ fn at_most(what: &str, spent: &BTreeMap<String, f64>, allowed: &[(&str, f64)]) {
 
 #[test]
 fn operations_cost_no_more_requests_than_needed() {
-    if !possible("operations_cost_no_more_requests_than_needed") {
+    if !needs::fuse() {
         return;
     }
     let bench = Bench::new();
@@ -170,7 +171,7 @@ fn operations_cost_no_more_requests_than_needed() {
 
 #[test]
 fn large_files_travel_in_large_requests() {
-    if !possible("large_files_travel_in_large_requests") {
+    if !needs::fuse() {
         return;
     }
     let bench = Bench::new();

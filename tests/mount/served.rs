@@ -7,18 +7,6 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::thread::JoinHandle;
 
-/// Whether there is FUSE to test with; says so if not.
-pub fn possible(test: &str) -> bool {
-    let device = std::fs::File::options()
-        .read(true)
-        .write(true)
-        .open("/dev/fuse");
-    if let Err(error) = &device {
-        eprintln!("NOT RUN: {test}: no /dev/fuse: {error}");
-    }
-    device.is_ok()
-}
-
 /// What a list of mount options means.
 pub fn options(list: &str) -> MountOptions {
     let mut options = MountOptions::default();
