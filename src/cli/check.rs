@@ -38,11 +38,11 @@ pub fn run(args: &CheckArgs, common: &Common) -> Result<ExitCode> {
     for copy in volume.copies().iter().filter(|copy| !copy.is_good()) {
         left += 1;
         match args.json {
-            true => println!(
+            true => outln!(
                 "{}",
                 json_line(&json!({"header_copy": copy.name, "problem": copy.state.to_string()}))
-            ),
-            false => println!("header copy {copy}"),
+            )?,
+            false => outln!("header copy {copy}")?,
         }
     }
     if args.repair {
@@ -67,7 +67,7 @@ pub fn run(args: &CheckArgs, common: &Common) -> Result<ExitCode> {
         tree.close()?;
     }
     let summary = checked?;
-    tell(&summary, args.json);
+    tell(&summary, args.json)?;
     left += summary.findings - summary.repaired;
     if left == 0 {
         return Ok(ExitCode::SUCCESS);
@@ -80,7 +80,7 @@ pub fn run(args: &CheckArgs, common: &Common) -> Result<ExitCode> {
     Ok(Code::Damage.into())
 }
 
-fn tell(summary: &Summary, as_json: bool) {
+fn tell(summary: &Summary, as_json: bool) -> Result<()> {
     let Summary {
         directories,
         files,
@@ -90,11 +90,11 @@ fn tell(summary: &Summary, as_json: bool) {
     } = *summary;
     if as_json {
         let line = json!({"directories": directories, "files": files, "bytes": bytes, "findings": findings, "repaired": repaired});
-        println!("{}", json_line(&json!({"summary": line})));
+        outln!("{}", json_line(&json!({"summary": line})))
     } else {
-        println!(
+        outln!(
             "{directories} directories, {files} files, {bytes} bytes: {findings} findings, {repaired} repaired"
-        );
+        )
     }
 }
 

@@ -1,7 +1,6 @@
 //! `cryptfs doctor`: the steps of unlocking without anyone typing, one by one.
 use super::{Common, Error, Result};
-use crate::volume::error::kind_name;
-use crate::volume::{Keystore, Locked, Protector, ProtectorKind, Rollback, uuid};
+use crate::volume::{self, Keystore, Locked, Protector, ProtectorKind, Rollback, uuid};
 use clap::Args;
 use std::fmt::Display;
 use std::path::PathBuf;
@@ -20,77 +19,69 @@ pub fn run(args: &DoctorArgs, common: &Common) -> Result<ExitCode> {
         let copies = locked.copies();
         let good = copies.iter().filter(|copy| copy.is_good()).count();
         format!("{good} of {} copies good", copies.len())
-    });
+    })?;
     let keystore = Keystore::open(common.keystore.as_deref());
     let keystore = step("keystore", keystore, |keystore| {
         keystore.path().display().to_string()
-    });
-    let (Some(locked), Some(keystore)) = (locked, keystore) else {
-        return Ok(ExitCode::FAILURE);
-    };
+    })?;
+    match (locked, keystore) {
+        (Some(locked), Some(keystore)) => unlock(&locked, &keystore),
+        _ => Ok(ExitCode::FAILURE),
+    }
+}
+
+fn unlock(locked: &Locked, keystore: &Keystore) -> Result<ExitCode> {
     let header = locked.header();
+    let path = keystore.keyfile_path(&header.uuid);
     let keyfiles = step("keyfile", keystore.keyfiles(&header.uuid), |_| {
-        keystore.keyfile_path(&header.uuid).display().to_string()
-    });
+        path.display().to_string()
+    })?;
     let Some(keyfiles) = keyfiles else {
         return Ok(ExitCode::FAILURE);
     };
     let keyfile = |p: &&Protector| p.kind == ProtectorKind::Keyfile;
     let slots: Vec<_> = header.protectors().filter(keyfile).collect();
-    match slots
-        .iter()
-        .find(|slot| keyfiles.iter().any(|k| k.slot == slot.id))
-    {
-        Some(slot) => told(
-            "ok",
-            "protector",
-            format_args!("{} {}", uuid::short(&slot.id), slot.description),
-        ),
+    let named = |slot: &Protector| format!("{} {}", uuid::short(&slot.id), slot.description);
+    let mine = |slot: &&&Protector| keyfiles.iter().any(|k| k.slot == slot.id);
+    match slots.iter().find(mine) {
+        Some(slot) => told("ok", "protector", named(slot))?,
         None => {
-            let others: Vec<_> = slots
-                .iter()
-                .map(|s| format!("{} {}", uuid::short(&s.id), s.description))
-                .collect();
-            let kind = kind_name(ProtectorKind::Keyfile);
-            told(
-                "failed",
-                "protector",
-                format_args!("the header has other {kind}s: {}", others.join(", ")),
-            );
+            let others: Vec<_> = slots.iter().map(|slot| named(slot)).collect();
+            let text = format!("the header has other keyfiles: {}", others.join(", "));
+            told("failed", "protector", text)?;
         }
     }
-    let unlocked = locked.unlock_auto(&keystore, Rollback::Refuse);
+    let unlocked = locked.unlock_auto(keystore, Rollback::Refuse);
     let unlocked = step("unlock", unlocked, |volume| {
         format!("header number {}", volume.header().sequence)
-    });
-    Ok(if unlocked.is_some() {
-        ExitCode::SUCCESS
-    } else {
-        ExitCode::FAILURE
+    })?;
+    Ok(match unlocked {
+        Some(_) => ExitCode::SUCCESS,
+        None => ExitCode::FAILURE,
     })
 }
 
 fn step<T>(
     name: &str,
-    result: crate::volume::Result<T>,
+    result: volume::Result<T>,
     good: impl FnOnce(&T) -> String,
-) -> Option<T> {
+) -> Result<Option<T>> {
     match result {
         Ok(value) => {
-            told("ok", name, good(&value));
-            Some(value)
+            told("ok", name, good(&value))?;
+            Ok(Some(value))
         }
         Err(error) => {
             let error = Error::from(error);
-            told("failed", name, &error);
+            told("failed", name, &error)?;
             if let Some(hint) = error.hint() {
-                println!("                  {hint}");
+                outln!("                  {hint}")?;
             }
-            None
+            Ok(None)
         }
     }
 }
 
-fn told(mark: &str, name: &str, text: impl Display) {
-    println!("{mark:6}  {name:9} {text}");
+fn told(mark: &str, name: &str, text: impl Display) -> Result<()> {
+    outln!("{mark:6}  {name:9} {text}")
 }

@@ -53,11 +53,11 @@ fn backup(volume: &Path, file: &Path, common: &Common) -> Result<ExitCode> {
     let keystore = common.keystore()?;
     let volume = Locked::open(volume)?.unlock_auto(&keystore, Rollback::Refuse)?;
     kit::write_new(file, volume.header_bytes())?;
-    println!(
+    outln!(
         "header number {} saved to {}",
         volume.header().sequence,
         file.display()
-    );
+    )?;
     Ok(ExitCode::SUCCESS)
 }
 
@@ -121,9 +121,9 @@ fn put_back(mut volume: Volume, known: u64, keystore: &Keystore) -> Result<ExitC
         result: "restored",
     })?;
     volume.put_back(known, keystore)?;
-    println!(
+    outln!(
         "header put back into every copy, as number {}",
         volume.header().sequence
-    );
+    )?;
     Ok(ExitCode::SUCCESS)
 }

@@ -109,6 +109,14 @@ pub fn run(args: &InitArgs, common: &Common) -> Result<ExitCode> {
         let message = "--quiet with --no-escrow would leave nobody with the recovery password";
         return Err(Error::told(Code::Usage, message, "leave one of them out"));
     }
+    if let Some(path) = args.kit.as_ref().filter(|path| path.exists()) {
+        let message = format!("{} exists", path.display());
+        return Err(Error::told(
+            Code::Place,
+            message,
+            "name a file that does not exist",
+        ));
+    }
     let keystore = common.make_keystore()?;
     let log = AuditLog::of(&keystore);
     log.probe()?;
@@ -128,21 +136,18 @@ pub fn run(args: &InitArgs, common: &Common) -> Result<ExitCode> {
         return Err(error.into());
     }
     let header = made.volume.header();
-    if let Some(path) = &args.kit {
-        super::kit::write_new(path, &kit::write(made.volume.header_bytes()))?;
-    }
     if !args.quiet {
-        println!(
+        outln!(
             "Volume:             {}",
             made.volume.place().path().display()
-        );
-        println!("Volume ID:          {}", uuid::text(&header.uuid));
-        println!("Password ID:        {}", uuid::text(&made.password_id));
-        println!("Recovery password:  {}", made.recovery_password.reveal());
-        println!(
+        )?;
+        outln!("Volume ID:          {}", uuid::text(&header.uuid))?;
+        outln!("Password ID:        {}", uuid::text(&made.password_id))?;
+        outln!("Recovery password:  {}", made.recovery_password.reveal())?;
+        outln!(
             "Keyfile:            {}",
             keystore.keyfile_path(&header.uuid).display()
-        );
+        )?;
         message::note(
             "keep the recovery password elsewhere: without it and without the keyfile the data is lost",
         );
@@ -150,6 +155,9 @@ pub fn run(args: &InitArgs, common: &Common) -> Result<ExitCode> {
         let id = made.password_id;
         made.volume
             .annotate(Some(&keystore), &id, |p| p.exported = date::now())?;
+    }
+    if let Some(path) = &args.kit {
+        super::kit::write_new(path, &kit::write(made.volume.header_bytes()))?;
     }
     warn_about_disks(&made.volume, &keystore);
     if !args.quiet {

@@ -66,11 +66,11 @@ fn list(volume: &Path, json: bool) -> Result<()> {
     let slots: Vec<_> = locked.header().protectors().collect();
     if json {
         let slots = slots.into_iter().map(record).collect();
-        println!("{}", json_text(&Json::Array(slots)));
+        outln!("{}", json_text(&Json::Array(slots)))?;
         return Ok(());
     }
     for slot in slots {
-        println!(
+        outln!(
             "{}  {:17}  {:10}  created {}  exported {}  verified {}  {}",
             uuid::text(&slot.id),
             kind_name(slot.kind),
@@ -79,7 +79,7 @@ fn list(volume: &Path, json: bool) -> Result<()> {
             date_or_never(slot.exported),
             date_or_never(slot.verified),
             slot.description
-        );
+        )?;
     }
     Ok(())
 }
@@ -91,8 +91,8 @@ fn add(path: &Path, escrow: bool, iterations: u32, common: &Common) -> Result<()
     let mut volume = Locked::open(path)?.unlock_auto(&keystore, Rollback::Refuse)?;
     let (id, password) = volume.add_recovery_password(Some(&keystore), escrow, iterations)?;
     log.append(&event(&volume, "key add", &id, "added, disclosed"))?;
-    println!("Password ID:        {}", uuid::text(&id));
-    println!("Recovery password:  {}", password.reveal());
+    outln!("Password ID:        {}", uuid::text(&id))?;
+    outln!("Recovery password:  {}", password.reveal())?;
     volume.annotate(Some(&keystore), &id, |p| {
         p.exported = date::now();
         p.state = ProtectorState::Delivered;
@@ -109,11 +109,11 @@ fn remove(path: &Path, prefix: &str, common: &Common) -> Result<()> {
     let mut volume = Locked::open(path)?.unlock_auto(&keystore, Rollback::Refuse)?;
     let removed = volume.remove_protector(Some(&keystore), prefix)?;
     AuditLog::of(&keystore).append(&event(&volume, "key remove", &removed.id, "removed"))?;
-    println!(
+    outln!(
         "{} {} removed from every header copy",
         kind_name(removed.kind),
         uuid::text(&removed.id)
-    );
+    )?;
     message::hint(
         "kits and header backups made before this still hold it: make new ones and destroy the old",
     );

@@ -26,10 +26,10 @@ pub fn run(args: &KitArgs, common: &Common) -> Result<ExitCode> {
     if same_disk(&file, volume.place().as_fd()) == SameDisk::Same {
         message::warning("the kit lies on the disk that it is to help with: move it elsewhere");
     }
-    println!(
+    outln!(
         "recovery kit written to {}; it opens nothing without a recovery password",
         args.file.display()
-    );
+    )?;
     Ok(ExitCode::SUCCESS)
 }
 

@@ -6,8 +6,8 @@
 //! ```
 use crate::volume::{self, ProtectorKind};
 use crate::{fs, recover};
-use std::fmt::Display;
-use std::io;
+use std::fmt::{self, Display};
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -214,6 +214,12 @@ fn volume_hint(error: &volume::Error) -> Option<String> {
         V::Audit { .. } => "secrets are shown only when the log can be written; see to its directory".to_owned(),
         V::WrongType(_) | V::OtherVolume { .. } | V::Label | V::Cost | V::Kit(_) | V::Io { .. } => return None,
     })
+}
+
+/// Prints a line of a result on standard output.
+pub fn out(text: fmt::Arguments<'_>) -> Result<()> {
+    let mut stdout = io::stdout().lock();
+    writeln!(stdout, "{text}").map_err(Error::io(Path::new("standard output")))
 }
 
 /// Prints an error and its hint.

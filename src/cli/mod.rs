@@ -1,6 +1,11 @@
 //! The command line: one file a command. Parses, calls, prints.
 //!
 //! Secrets never come from arguments or the environment, and leave only on standard output, after the audit log.
+/// Prints a line of a result; `?` on it, so that a full disk or a closed pipe is an error and not a panic.
+macro_rules! outln {
+    ($($text:tt)*) => { $crate::cli::message::out(format_args!($($text)*)) };
+}
+
 mod ask;
 mod bench;
 mod check;

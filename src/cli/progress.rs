@@ -18,12 +18,22 @@ impl Bar {
         Self(bar)
     }
 
+    /// A count of attempts.
+    pub fn attempts(title: &'static str, total: usize) -> Self {
+        let bar = ProgressBar::with_draw_target(Some(total as u64), target());
+        if let Ok(style) = ProgressStyle::with_template("{prefix} {bar:30} {pos} of {len}") {
+            bar.set_style(style);
+        }
+        bar.set_prefix(title);
+        Self(bar)
+    }
+
     /// Prints a line above the bar.
     pub fn line(&self, text: &str) {
         if self.0.is_hidden() {
-            println!("{text}");
+            print(text);
         } else {
-            self.0.suspend(|| println!("{text}"));
+            self.0.suspend(|| print(text));
         }
     }
 
@@ -41,6 +51,11 @@ impl Progress for Bar {
     fn done(&self, units: u64) {
         self.0.inc(units);
     }
+}
+
+/// A report that nobody reads any more does not stop the work that it reports on.
+fn print(text: &str) {
+    let _ = outln!("{text}");
 }
 
 fn target() -> ProgressDrawTarget {

@@ -2,6 +2,7 @@
 use super::progress::Bar;
 use super::{Code, Common, Result, ask, message, mount};
 use crate::codec::{Json, json, json_line};
+use crate::fs::Progress;
 use crate::recover::{Outcome, Search, Summary, Verdict, copy_out, file_system, find};
 use crate::volume::audit::{AuditLog, Event};
 use crate::volume::error::date_or_never;
@@ -89,6 +90,7 @@ pub fn run(args: &RecoverArgs, common: &Common) -> Result<ExitCode> {
                 mountpoint: mountpoint.clone(),
                 options: args.options.clone(),
                 foreground: false,
+                log: None,
                 accept_rollback: false,
             };
             mount::run(&args, common)
@@ -108,7 +110,7 @@ pub fn rescue(args: &RescueArgs, common: &Common) -> Result<ExitCode> {
     if what.verify {
         return verify(volume, None);
     }
-    tell_repaired(&volume.repair_copies()?);
+    tell_repaired(&volume.repair_copies()?)?;
     message::hint("copy everything out with --salvage DEST, or mount it on a system with cryptfs");
     Ok(ExitCode::SUCCESS)
 }
@@ -161,14 +163,17 @@ fn unlock(locked: &Locked, what: &What, keystore: Option<&Keystore>) -> Result<V
         message::warning(format_args!("header copy {copy}"));
     }
     let password = ask::recovery_password(what.fd)?;
-    let mut say_once = true;
+    let mut bar = None;
     let unlocked = locked.unlock_recovery(&password, &mut |_, pairs| {
-        if std::mem::take(&mut say_once) {
-            message::note(format_args!(
-                "opens nothing; trying it with two groups exchanged ({pairs} pairs)"
-            ));
-        }
+        let bar = bar.get_or_insert_with(|| {
+            message::note("opens nothing as it is; trying it with two groups exchanged");
+            Bar::attempts("trying", pairs)
+        });
+        bar.done(1);
     });
+    if let Some(bar) = bar {
+        bar.end();
+    }
     let result = match &unlocked {
         Ok(_) => "unlocked",
         Err(_) => "refused",
@@ -203,11 +208,11 @@ fn by_keyfile(locked: &Locked, keystore: Option<&Keystore>, what: &What) -> Opti
 
 fn verify(mut volume: Volume, keystore: Option<&Keystore>) -> Result<ExitCode> {
     let id = *volume.opened_with();
-    println!(
+    outln!(
         "password {} opens volume {}",
         uuid::text(&id),
         uuid::text(&volume.header().uuid)
-    );
+    )?;
     let noted = volume.annotate(keystore, &id, |p| {
         p.verified = date::now();
         if p.state == ProtectorState::Delivered {
@@ -239,12 +244,12 @@ fn enrol(mut volume: Volume, common: &Common) -> Result<()> {
         protector: Some(&keyfile),
         result: "enrolled",
     })?;
-    tell_repaired(&bad);
+    tell_repaired(&bad)?;
     let path = keystore.keyfile_path(&volume.header().uuid);
-    println!(
+    outln!(
         "this computer unlocks the volume by itself again (keyfile {})",
         path.display()
-    );
+    )?;
     volume.annotate(Some(&keystore), &password, |p| {
         p.verified = date::now();
         p.state = ProtectorState::RotateDue;
@@ -257,10 +262,11 @@ fn enrol(mut volume: Volume, common: &Common) -> Result<()> {
     Ok(())
 }
 
-fn tell_repaired(copies: &[volume::CopyReport]) {
+fn tell_repaired(copies: &[volume::CopyReport]) -> Result<()> {
     for copy in copies {
-        println!("header copy repaired ({copy})");
+        outln!("header copy repaired ({copy})")?;
     }
+    Ok(())
 }
 
 fn salvage(volume: Volume, to: &Path, what: &What) -> Result<ExitCode> {
@@ -296,11 +302,11 @@ fn finish(summary: &Summary, as_json: bool) -> Result<ExitCode> {
     } = *summary;
     if as_json {
         let line = json!({"whole": whole, "ranges_lost": ranges, "attributes_lost": attributes, "lost": lost, "bytes_lost": lost_bytes});
-        println!("{}", json_line(&json!({"summary": line})));
+        outln!("{}", json_line(&json!({"summary": line})))?;
     } else {
-        println!(
+        outln!(
             "{whole} whole, {ranges} with bytes lost ({lost_bytes} bytes), {attributes} with attributes lost, {lost} lost"
-        );
+        )?;
     }
     match summary.is_complete() {
         true => Ok(ExitCode::SUCCESS),

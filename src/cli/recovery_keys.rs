@@ -45,7 +45,7 @@ pub fn run(args: &RecoveryKeysArgs, common: &Common) -> Result<ExitCode> {
             }
             shown.push(record(&kept, password));
             if !args.raw {
-                print(&kept, password, shown.len() > 1);
+                print(&kept, password, shown.len() > 1)?;
             }
             if password.password.is_some() {
                 mark_exported(&keystore, &kept, password);
@@ -53,7 +53,7 @@ pub fn run(args: &RecoveryKeysArgs, common: &Common) -> Result<ExitCode> {
         }
     }
     if args.raw {
-        println!("{}", json_text(&Json::Array(shown)));
+        outln!("{}", json_text(&Json::Array(shown)))?;
     } else if shown.is_empty() {
         message::note("no recovery password to show");
     }
@@ -88,25 +88,25 @@ fn record(kept: &Kept, password: &KeptPassword) -> Json {
     })
 }
 
-fn print(kept: &Kept, password: &KeptPassword, again: bool) {
+fn print(kept: &Kept, password: &KeptPassword, again: bool) -> Result<()> {
     if again {
-        println!();
+        outln!("")?;
     }
     let path = kept
         .path
         .as_ref()
         .map_or("(unknown)".to_owned(), |p| p.display().to_string());
-    println!("ComputerName      : {}", kept.header.computer);
-    println!("Volume            : {path}");
-    println!("Label             : {}", kept.header.label);
-    println!("PasswordId        : {}", uuid::text(&password.id));
+    outln!("ComputerName      : {}", kept.header.computer)?;
+    outln!("Volume            : {path}")?;
+    outln!("Label             : {}", kept.header.label)?;
+    outln!("PasswordId        : {}", uuid::text(&password.id))?;
     match &password.password {
-        Some(password) => println!("RecoveryPassword  : {}", password.reveal()),
-        None => println!("RecoveryPassword  : (not kept: made with --no-escrow)"),
+        Some(password) => outln!("RecoveryPassword  : {}", password.reveal())?,
+        None => outln!("RecoveryPassword  : (not kept: made with --no-escrow)")?,
     }
-    println!("Created           : {}", date_or_never(password.created));
-    println!("Exported          : {}", date_or_never(password.exported));
-    println!("LastVerified      : {}", date_or_never(password.verified));
+    outln!("Created           : {}", date_or_never(password.created))?;
+    outln!("Exported          : {}", date_or_never(password.exported))?;
+    outln!("LastVerified      : {}", date_or_never(password.verified))
 }
 
 /// On the volume itself, where it can be reached.

@@ -6,10 +6,7 @@ use crate::crypto::xts::Cipher;
 use crate::volume::error::{date_or_never, kind_name};
 use crate::volume::header::Header;
 use crate::volume::same_disk::{SameDisk, same_disk};
-use crate::volume::{
-    self, CopyReport, Keystore, Kind, Locked, Protector, ProtectorKind, ProtectorState, Rollback,
-    uuid,
-};
+use crate::volume::{self, CopyReport, Keystore, Kind, Locked, ProtectorKind, Rollback, uuid};
 use clap::Args;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -73,7 +70,7 @@ pub fn run(args: &StatusArgs, common: &Common) -> Result<ExitCode> {
                 worst = worst.max(status.verdict());
                 records.push(status.record());
                 if !args.json {
-                    status.print();
+                    status.print()?;
                 }
             }
             // Several volumes: the one whose disk is away does not hide the others.
@@ -86,7 +83,7 @@ pub fn run(args: &StatusArgs, common: &Common) -> Result<ExitCode> {
         }
     }
     if args.json {
-        println!("{}", json_text(&Json::Array(records)));
+        outln!("{}", json_text(&Json::Array(records)))?;
     } else if paths.is_empty() {
         super::message::note("the keystore knows no volume");
     }
@@ -138,11 +135,6 @@ fn look(path: &Path, keystore: &volume::Result<Keystore>) -> Result<Status> {
 }
 
 impl Status {
-    fn passwords(&self) -> impl Iterator<Item = &Protector> {
-        let password = |p: &&Protector| p.kind == ProtectorKind::RecoveryPassword;
-        self.header.protectors().filter(password)
-    }
-
     fn verdict(&self) -> Verdict {
         if self.locked.is_some() {
             return Verdict::Locked;
@@ -161,24 +153,7 @@ impl Status {
             .filter(|copy| !copy.is_good())
             .map(|copy| format!("header copy {copy}: the next mount repairs it"))
             .collect();
-        if self.passwords().next().is_none() {
-            out.push(
-                "there is no recovery password: without the keyfile the data is lost".to_owned(),
-            );
-        }
-        for slot in self.passwords() {
-            let id = uuid::short(&slot.id);
-            if slot.exported == 0 {
-                out.push(format!(
-                    "recovery password {id} was never exported: store it elsewhere with cryptfs recovery-keys"
-                ));
-            }
-            if slot.state == ProtectorState::RotateDue {
-                out.push(format!(
-                    "recovery password {id} was used and should be replaced"
-                ));
-            }
-        }
+        out.extend(self.header.attention());
         out
     }
 
@@ -198,55 +173,56 @@ impl Status {
         self.copies.iter().filter(|copy| copy.is_good()).count()
     }
 
-    fn print(&self) {
+    fn print(&self) -> Result<()> {
         let header = &self.header;
         let kind = match header.kind {
             Kind::Directory => "directory",
             Kind::Image => "image",
         };
-        println!("Volume {} [{}]", self.path.display(), header.label);
-        println!("    Volume ID:          {}", uuid::text(&header.uuid));
-        println!(
+        outln!("Volume {} [{}]", self.path.display(), header.label)?;
+        outln!("    Volume ID:          {}", uuid::text(&header.uuid))?;
+        outln!(
             "    Kind:               {kind}, made on {}",
             header.computer
-        );
-        println!("    Encryption Method:  {}", self.method());
-        println!("    Protection Status:  Protection On");
-        println!("    Lock Status:        {}", self.lock_status());
+        )?;
+        outln!("    Encryption Method:  {}", self.method())?;
+        outln!("    Protection Status:  Protection On")?;
+        outln!("    Lock Status:        {}", self.lock_status())?;
         match &self.locked {
-            None => println!("    Automatic Unlock:   Enabled"),
-            Some(why) => println!("    Automatic Unlock:   Not possible: {why}"),
+            None => outln!("    Automatic Unlock:   Enabled")?,
+            Some(why) => outln!("    Automatic Unlock:   Not possible: {why}")?,
         }
-        println!(
+        outln!(
             "    Header Copies:      {} of {} good",
             self.good(),
             self.copies.len()
-        );
+        )?;
         match &self.keystore {
-            None => println!("    Keystore:           none"),
-            Some((path, disks)) => println!(
+            None => outln!("    Keystore:           none")?,
+            Some((path, disks)) => outln!(
                 "    Keystore:           {} ({})",
                 path.display(),
                 disks_name(*disks)
-            ),
+            )?,
         }
-        println!("    Key Protectors:");
+        outln!("    Key Protectors:")?;
         for slot in header.protectors() {
-            println!(
+            outln!(
                 "        {:17}  {}  {}",
                 kind_name(slot.kind),
                 uuid::text(&slot.id),
                 slot.description
-            );
+            )?;
             if slot.kind == ProtectorKind::RecoveryPassword {
                 let (exported, verified) =
                     (date_or_never(slot.exported), date_or_never(slot.verified));
-                println!("            exported {exported}, last verified {verified}");
+                outln!("            exported {exported}, last verified {verified}")?;
             }
         }
         for text in self.attention() {
-            println!("    Attention:          {text}");
+            outln!("    Attention:          {text}")?;
         }
+        Ok(())
     }
 
     fn lock_status(&self) -> &'static str {

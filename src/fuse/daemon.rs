@@ -1,4 +1,4 @@
-//! The process that serves a mount: in the background, quiet, and leaving nothing in a core dump.
+//! The process that serves a mount: in the background, and quiet.
 use std::fs::File;
 use std::io;
 use std::os::fd::OwnedFd;
@@ -7,7 +7,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use rustix::pipe::{PipeFlags, pipe_with};
-use rustix::process::{DumpableBehavior, Resource, Rlimit, Signal};
+use rustix::process::{Resource, Rlimit, Signal};
 
 use super::presence::Presence;
 use super::{Counters, Error, MountOptions, Session, mountpoint};
@@ -27,14 +27,13 @@ pub struct Ready {
     log: Option<File>,
 }
 
-/// Makes this process fit to hold keys, then runs `serve` in a child (or in the foreground), and returns the exit code
-/// for this process. The parent returns as soon as `serve` says [`Ready::signal`], or with the exit code of a child
+/// Runs `serve` in a child (or in the foreground), and returns the exit code for this process. The parent returns as soon as `serve` says [`Ready::signal`], or with the exit code of a child
 /// that ended before; what the child prints until then is seen on the terminal.
 ///
 /// # Errors
 /// No child can be made. In particular: call this before any thread is started.
 pub fn run(foreground: bool, log: Option<File>, serve: impl FnOnce(Ready) -> u8) -> io::Result<u8> {
-    harden()?;
+    raise_file_limit();
     if foreground {
         return Ok(serve(Ready { parent: None, log }));
     }
@@ -63,23 +62,14 @@ pub fn run(foreground: bool, log: Option<File>, serve: impl FnOnce(Ready) -> u8)
     }
 }
 
-/// No core dumps, no debugger of the same user, and as many open files as the system allows.
-fn harden() -> io::Result<()> {
-    rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable)?;
-    let none = Rlimit {
-        current: Some(0),
-        maximum: Some(0),
-    };
-    rustix::process::setrlimit(Resource::Core, none)?;
+/// As many open files as the system allows.
+fn raise_file_limit() {
     let files = rustix::process::getrlimit(Resource::Nofile);
-    let _ = rustix::process::setrlimit(
-        Resource::Nofile,
-        Rlimit {
-            current: files.maximum,
-            ..files
-        },
-    );
-    Ok(())
+    let most = Rlimit {
+        current: files.maximum,
+        ..files
+    };
+    let _ = rustix::process::setrlimit(Resource::Nofile, most);
 }
 
 impl Ready {

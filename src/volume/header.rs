@@ -2,14 +2,21 @@
 //!
 //! Reading one proves nothing but that it is undamaged and understood. It is believed once a key protector gave the VMK
 //! and the MAC under it was right ([`Header::is_authentic`]).
+mod codes;
+mod error;
+
+pub use error::HeaderError;
+
 use super::date::Seconds;
 use super::keys::{Epoch, Uuid};
 use super::layout::{Field, covers, field};
-use super::protector::{Protector, SLOT_SIZE};
+use super::protector::{Protector, ProtectorKind, ProtectorState, SLOT_SIZE};
+use super::uuid;
 use super::vmk::Vmk;
 use crate::crypto::digest;
 use crate::crypto::tag::Algorithm;
 use crate::crypto::xts::Cipher;
+use codes::*;
 
 /// Bytes of a header.
 pub const SIZE: usize = 16 * 1024;
@@ -117,69 +124,6 @@ const _: () = assert!(covers(
 /// Features this version knows, by bit: none yet in any of the three sets.
 const KNOWN_INCOMPAT: u64 = 0;
 const KNOWN_RO_COMPAT: u64 = 0;
-
-/// Why bytes are not a header that can be used.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum HeaderError {
-    /// Not 16 KiB.
-    #[error("{0} bytes instead of {SIZE}")]
-    Length(u64),
-    /// Something else, or destroyed at its beginning.
-    #[error("not a cryptfs header")]
-    Magic,
-    /// Another major version.
-    #[error("format version {major}.{minor} is unknown (this cryptfs knows {MAJOR}.x)")]
-    Version {
-        /// Its major version.
-        major: u16,
-        /// Its minor version.
-        minor: u16,
-        /// The checksum is right: it is not damage that looks like a version.
-        intact: bool,
-    },
-    /// Damaged.
-    #[error("the checksum does not match")]
-    Checksum,
-    /// Uses features that this version does not know.
-    #[error("needs features that this version does not know: {}", bits(*.0))]
-    Incompatible(u64),
-    /// Bytes that must be zero are not.
-    #[error("reserved bytes are in use ({0})")]
-    Reserved(&'static str),
-    /// A value that the format does not have.
-    #[error("{field} {value} is unknown")]
-    Unknown {
-        /// Which field.
-        field: &'static str,
-        /// What it holds.
-        value: u64,
-    },
-    /// Text that is not plain UTF-8.
-    #[error("{0} is not plain text")]
-    Text(&'static str),
-    /// The table of FVEKs is empty, out of order or has no last one to write with.
-    #[error("the key table is malformed")]
-    KeyTable,
-}
-
-impl HeaderError {
-    /// True where the bytes are whole and a newer cryptfs would understand them: never to be overwritten as damage.
-    pub fn is_unsupported(&self) -> bool {
-        match self {
-            Self::Version { intact, .. } => *intact,
-            Self::Incompatible(_) => true,
-            _ => false,
-        }
-    }
-}
-
-fn bits(set: u64) -> String {
-    let names: Vec<_> = (0..64)
-        .filter(|i| set >> i & 1 == 1)
-        .map(|i| format!("incompat bit {i}"))
-        .collect();
-    names.join(", ")
-}
 
 /// What stores the data.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -357,6 +301,30 @@ impl Header {
         self.slots.iter().flatten()
     }
 
+    /// What the person should see to: recovery passwords that are missing, never exported or used up.
+    pub fn attention(&self) -> Vec<String> {
+        let password = |p: &&Protector| p.kind == ProtectorKind::RecoveryPassword;
+        let passwords: Vec<_> = self.protectors().filter(password).collect();
+        let mut out = Vec::new();
+        if passwords.is_empty() {
+            out.push(
+                "there is no recovery password: without the keyfile the data is lost".to_owned(),
+            );
+        }
+        for slot in passwords {
+            let id = uuid::short(&slot.id);
+            if slot.exported == 0 {
+                out.push(format!("recovery password {id} was never exported: store it elsewhere with cryptfs recovery-keys"));
+            }
+            if slot.state == ProtectorState::RotateDue {
+                out.push(format!(
+                    "recovery password {id} was used and should be replaced: cryptfs key add"
+                ));
+            }
+        }
+        out
+    }
+
     /// Feature bits that allow reading only, as far as this version does not know them.
     pub fn unknown_ro_compat(&self) -> u64 {
         self.features.ro_compat & !KNOWN_RO_COMPAT
@@ -399,13 +367,6 @@ fn only(name: &'static str, value: u8, known: u8) -> Result<(), HeaderError> {
         Ok(())
     } else {
         Err(unknown(name, value))
-    }
-}
-
-fn unknown(field: &'static str, value: u8) -> HeaderError {
-    HeaderError::Unknown {
-        field,
-        value: value.into(),
     }
 }
 
@@ -460,66 +421,6 @@ fn decode_slots(table: &[u8]) -> Result<[Option<Protector>; SLOTS], HeaderError>
         *slot = Protector::decode(bytes)?;
     }
     Ok(slots)
-}
-
-const fn kind_code(kind: Kind) -> u8 {
-    match kind {
-        Kind::Directory => 1,
-        Kind::Image => 2,
-    }
-}
-
-fn decode_kind(code: u8) -> Result<Kind, HeaderError> {
-    match code {
-        1 => Ok(Kind::Directory),
-        2 => Ok(Kind::Image),
-        _ => Err(unknown("volume kind", code)),
-    }
-}
-
-const fn cipher_code(cipher: Cipher) -> u8 {
-    match cipher {
-        Cipher::XtsAes256 => 1,
-        Cipher::XtsAes128 => 2,
-    }
-}
-
-fn decode_cipher(code: u8) -> Result<Cipher, HeaderError> {
-    match code {
-        1 => Ok(Cipher::XtsAes256),
-        2 => Ok(Cipher::XtsAes128),
-        _ => Err(unknown("content cipher", code)),
-    }
-}
-
-const fn tag_code(tag: Algorithm) -> u8 {
-    match tag {
-        Algorithm::PolyvalAes256 => 1,
-        Algorithm::HmacSha256 => 2,
-    }
-}
-
-fn decode_tag(code: u8) -> Result<Algorithm, HeaderError> {
-    match code {
-        1 => Ok(Algorithm::PolyvalAes256),
-        2 => Ok(Algorithm::HmacSha256),
-        _ => Err(unknown("tag algorithm", code)),
-    }
-}
-
-const fn encoding_code(encoding: NameEncoding) -> u8 {
-    match encoding {
-        NameEncoding::Base64Url => 1,
-        NameEncoding::Base32Hex => 2,
-    }
-}
-
-fn decode_encoding(code: u8) -> Result<NameEncoding, HeaderError> {
-    match code {
-        1 => Ok(NameEncoding::Base64Url),
-        2 => Ok(NameEncoding::Base32Hex),
-        _ => Err(unknown("name encoding", code)),
-    }
 }
 
 #[cfg(test)]

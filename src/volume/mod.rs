@@ -12,6 +12,7 @@ pub mod copies;
 pub mod create;
 pub mod date;
 mod durable;
+mod enrol;
 pub mod error;
 pub mod header;
 pub mod kept;

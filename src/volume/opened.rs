@@ -6,6 +6,7 @@ use super::keys::Keys;
 use super::keystore::Keystore;
 use super::locked::{Locked, Rollback};
 use super::place::{Access, MountLock, Place};
+use super::same_disk::{SameDisk, same_disk};
 use super::state::State;
 use super::unlocked::Volume;
 use std::path::Path;
@@ -70,6 +71,13 @@ impl Mountable {
                 Ok(done) => repaired = done,
                 Err(e) => warnings.push(format!("header copies could not be repaired: {e}")),
             }
+        }
+        warnings.extend(volume.header().attention());
+        if same_disk(keystore.as_fd(), volume.place().as_fd()) == SameDisk::Same {
+            let path = keystore.path().display();
+            warnings.push(format!(
+                "keystore {path} and volume lie on the same disk: whoever takes that disk has both"
+            ));
         }
         let state = volume.remember(keystore).unwrap_or_else(|e| {
             warnings.push(format!("the keystore could not be updated: {e}"));

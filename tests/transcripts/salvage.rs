@@ -189,6 +189,22 @@ fn an_interrupted_salvage_goes_on() {
     );
 }
 
+#[test]
+fn without_any_header_copy_a_kit_and_the_password_are_enough() {
+    let (bench, password, _) = Bench::with_volume();
+    fill(&bench);
+    bench
+        .cryptfs(&["kit", "volume", "kit"], "")
+        .says(&["written"]);
+    std::fs::remove_dir_all(bench.path("volume/.cryptfs")).expect("removed");
+    std::fs::remove_file(bench.path("volume/cryptfs.volume")).expect("removed");
+    std::fs::remove_dir_all(bench.path("keys")).expect("removed");
+    let salvage = ["--kit", "kit", "--salvage", "out", "volume"];
+    bench.rescue(&salvage, &password).says(&["0 lost"]);
+    compare(&bench.path("out"));
+    assert!(!bench.path("volume/.cryptfs").exists());
+}
+
 /// The backing file of the one file of 100 000 bytes.
 fn backing_file(bench: &Bench) -> PathBuf {
     let mut left = vec![bench.path("volume")];

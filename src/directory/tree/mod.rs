@@ -70,7 +70,14 @@ impl Directory {
         options: Options,
         backing: Backing,
     ) -> Result<Self> {
-        let own = backing.open_dir(root.as_fd(), c".cryptfs")?;
+        let own = match backing.open_dir(root.as_fd(), c".cryptfs") {
+            // A salvage of a volume that lost it: the root has none of the names that are looked for in it, so that every
+            // record counts as missing.
+            Err(rustix::io::Errno::NOENT) if options.read_only => {
+                backing.open_dir(root.as_fd(), c".")?
+            }
+            own => own?,
+        };
         let session = Session::read(own.as_fd(), &backing, keys.session())?;
         if !options.read_only {
             session.begin(own.as_fd(), &backing, keys.session())?;
