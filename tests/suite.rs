@@ -7,7 +7,7 @@
 //! | [`hostile`] | damaged backing files give errors, never other bytes |
 //! | [`kinds`] | the kinds of volume that the suites below run on |
 //! | [`layers`] | the layer rule, and the one door of each outside crate |
-//! | [`live`], [`needs`] | a mount made by this process; what the machine must have |
+//! | [`needs`] | what the machine must have |
 //! | [`model`] | random operations give what a plain in-memory tree gives, for every kind of volume |
 //! | [`mount`] | the same under a real mount; options, features, and requests per operation |
 //! | [`transcripts`] | what people type and see: every command that needs no mount, and every wrong input |
@@ -19,7 +19,6 @@ mod hostile;
 mod kinds;
 mod layers;
 #[cfg(feature = "fuse")]
-mod live;
 mod model;
 #[cfg(feature = "fuse")]
 mod mount;
