@@ -3,6 +3,7 @@
 //! | module | what it proves |
 //! | --- | --- |
 //! | [`vectors`] | the standards' vectors, and our own from an independent implementation |
+//! | [`crash`] | a power cut before every operation loses nothing that was promised |
 //! | [`directory`] | the directory layer through its trait, and the format's rules |
 //! | [`hostile`] | damaged backing files give errors, never other bytes |
 //! | [`kinds`] | the kinds of volume that the suites below run on |
@@ -14,6 +15,7 @@
 //! | [`programs`] | git, cargo, sqlite, rsync and tar on a real mount, compared with the plain disk |
 #![allow(unreachable_pub)] // nothing is exported from a test binary
 
+mod crash;
 mod directory;
 mod hostile;
 mod kinds;
