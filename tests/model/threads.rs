@@ -82,7 +82,7 @@ impl Worker {
             }
             9 => self.held(dir, &name, |_, fs, node| {
                 let set = SetAttr {
-                    mode: Some(0o640),
+                    mode: Some(0o750),
                     ..SetAttr::default()
                 };
                 fs.setattr(node, &set).map(drop)
