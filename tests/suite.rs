@@ -13,6 +13,15 @@
 //! | [`mount`] | the same under a real mount; options, features, and requests per operation |
 //! | [`transcripts`] | what people type and see: every command that needs no mount, and every wrong input |
 //! | [`programs`] | git, cargo, sqlite, rsync and tar on a real mount, compared with the plain disk |
+//!
+//! Everyday runs are short. For long ones:
+//!
+//! | variable | |
+//! | --- | --- |
+//! | `CRYPTFS_MODEL_SEEDS`, `CRYPTFS_MOUNT_SEEDS` | seeds of the model through the trait, and mounted: `from..to` |
+//! | `CRYPTFS_CRASH`, `CRYPTFS_THREADS`, `CRYPTFS_KILLS` | rounds of power cuts, of threads, of killed daemons |
+//! | `CRYPTFS_HOSTILE=all` | every damage instead of a sample |
+//! | `CRYPTFS_REQUIRE_FUSE=1` | a machine without FUSE is a failure, not "NOT RUN" |
 #![allow(unreachable_pub)] // nothing is exported from a test binary
 
 mod crash;
