@@ -1,6 +1,7 @@
 //! What a test needs of the machine. A test that cannot run says so on standard error, past the test harness, which
 //! would swallow it; it does not pass in silence. `CRYPTFS_REQUIRE_FUSE=1` makes a missing FUSE a failure, for machines
 //! that are there to run everything.
+#![cfg_attr(not(feature = "fuse"), allow(dead_code))] // without it there is nothing to mount
 use std::io::Write;
 use std::sync::atomic::{AtomicU32, Ordering};
 

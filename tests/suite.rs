@@ -29,7 +29,6 @@ mod directory;
 mod hostile;
 mod kinds;
 mod layers;
-#[cfg(feature = "fuse")]
 mod model;
 #[cfg(feature = "fuse")]
 mod mount;
