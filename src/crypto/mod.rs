@@ -12,6 +12,8 @@
 //! | [`random`] | getrandom(2) |
 //! | [`mod@bench`] | the speed of all these on this machine |
 
+#[cfg(target_arch = "x86_64")]
+mod aesni;
 pub mod bench;
 pub mod digest;
 pub mod kdf;
