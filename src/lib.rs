@@ -22,7 +22,8 @@
 //! ```
 //!
 //! Each outside crate has one door: `fuser` only in fuse/, `clap` and `indicatif` only in cli/, ciphers and hashes
-//! only in crypto/, `serde` and `bincode` only in codec.rs, `libc` only in sys. `tests/layers.rs` enforces it.
+//! only in crypto/, `serde` and `bincode` only in codec.rs, `libc` only in sys. `unsafe` stands in sys and in crypto's two
+//! kernels, xts/vaes.rs and tag/vpclmul.rs. `tests/layers.rs` enforces it.
 
 pub mod cli;
 pub mod codec;

@@ -11,6 +11,8 @@
 //! | [`digest`] | SHA-256 (FIPS 180-4) and HMAC-SHA-256 (FIPS 198-1) |
 //! | [`random`] | getrandom(2) |
 //! | [`mod@bench`] | the speed of all these on this machine |
+//!
+//! `unsafe` stands in two modules here, the kernels on the processor's wide instructions: xts/vaes.rs and tag/vpclmul.rs.
 
 #[cfg(target_arch = "x86_64")]
 mod aesni;

@@ -8,7 +8,8 @@
 //! A unit that is no multiple of sixteen blocks has no tail: the second window starts so that the last one ends with the unit,
 //! and a few blocks of the first are computed twice, to the same result. That needs `src` and `dst` apart, as references are.
 //!
-//! The one module outside sys with `unsafe`: loads and stores, and the calls from code that was built for any x86-64.
+//! With [`crate::crypto::tag`]'s vpclmul the only module outside sys with `unsafe`: loads and stores, and the calls from code
+//! that was built for any x86-64.
 #![allow(unsafe_code)]
 use super::super::aesni;
 use super::{Kernel, advance};
