@@ -57,14 +57,6 @@ impl Live {
         self.over = true;
     }
 
-    /// Kills the server, as a crash does, and takes the dead mount away.
-    pub fn kill(mut self) {
-        self.server.kill().expect("kill");
-        self.server.wait().expect("wait");
-        self.detach();
-        self.over = true;
-    }
-
     fn detach(&self) {
         if rustix::process::geteuid().is_root() {
             let flags = rustix::mount::UnmountFlags::DETACH;
