@@ -212,7 +212,12 @@ fn volume_hint(error: &volume::Error) -> Option<String> {
         V::NoFreeSlot => "remove one with cryptfs key remove".to_owned(),
         V::PartlyWritten { .. } => "the change stands; run cryptfs check --repair once the disk can be written".to_owned(),
         V::Audit { .. } => "secrets are shown only when the log can be written; see to its directory".to_owned(),
-        V::WrongType(_) | V::OtherVolume { .. } | V::Label | V::Cost | V::Kit(_) | V::Io { .. } => return None,
+        V::OtherVolume { .. } => {
+            "find the kit of this volume; if it is the header in the volume that is the wrong one, move cryptfs.volume, \
+             .cryptfs/header.1 and .cryptfs/header.2 out of it first"
+                .to_owned()
+        }
+        V::WrongType(_) | V::Label | V::Cost | V::Kit(_) | V::Io { .. } => return None,
     })
 }
 
