@@ -53,7 +53,10 @@ pub fn check(point: &Path, volume: &Path, options: &MountOptions) -> Result<Path
 /// # Errors
 /// Nothing of ours is mounted there, files are open, or the daemon could not write everything.
 pub fn unmount(point: &Path) -> Result<(), Error> {
-    let point = &resolve(point).map_err(|e| Error::Path(point.to_owned(), e))?;
+    let point = &resolve(point).map_err(|error| match error.kind() {
+        io::ErrorKind::NotFound => Error::NotMounted(point.to_owned()),
+        _ => Error::Path(point.to_owned(), error),
+    })?;
     let Some(mount) = mount_at(point).map_err(|e| Error::Path(point.clone(), e))? else {
         return Err(Error::NotMounted(point.clone()));
     };
