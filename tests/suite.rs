@@ -10,10 +10,12 @@
 //! | [`model`] | random operations give what a plain in-memory tree gives, for every kind of volume |
 //! | [`mount`] | the same under a real mount; options, features, and requests per operation |
 //! | [`transcripts`] | what people type and see: every command that needs no mount, and every wrong input |
+//! | [`docs`] | the manual pages and the README say what the programs do |
 //! | [`programs`] | git, cargo, sqlite, rsync and tar on a real mount, compared with the plain disk |
 #![allow(unreachable_pub)] // nothing is exported from a test binary
 
 mod directory;
+mod docs;
 mod kinds;
 mod layers;
 #[cfg(feature = "fuse")]
