@@ -11,9 +11,12 @@
 //! | [`mount`] | the same under a real mount; options, features, and requests per operation |
 //! | [`transcripts`] | what people type and see: every command that needs no mount, and every wrong input |
 //! | [`docs`] | the manual pages and the README say what the programs do |
+//! | [`acceptance`] | nothing leaks; lost headers come back; what is refused changes nothing |
 //! | [`programs`] | git, cargo, sqlite, rsync and tar on a real mount, compared with the plain disk |
 #![allow(unreachable_pub)] // nothing is exported from a test binary
 
+#[cfg(feature = "fuse")]
+mod acceptance;
 mod directory;
 mod docs;
 mod kinds;
