@@ -142,6 +142,7 @@ impl Error {
             },
             #[cfg(feature = "fuse")]
             Self::Fuse(error) => fuse_code(error),
+            Self::Recover(recover::Error::NotEmpty(_) | recover::Error::Inside(_)) => Code::Place,
             Self::FileSystem(_) | Self::Recover(_) | Self::Io { .. } => Code::Failure,
         }
     }
@@ -156,6 +157,13 @@ impl Error {
             Self::Volume(error) => volume_hint(error),
             #[cfg(feature = "fuse")]
             Self::Fuse(error) => error.hint().map(str::to_owned),
+            Self::Recover(recover::Error::NotEmpty(_)) => Some(
+                "name a new or empty directory, or go on with an earlier salvage with --resume"
+                    .to_owned(),
+            ),
+            Self::Recover(recover::Error::Inside(_)) => {
+                Some("name a directory elsewhere".to_owned())
+            }
             Self::FileSystem(_) | Self::Recover(_) | Self::Io { .. } => None,
         }
     }
@@ -170,7 +178,9 @@ fn fuse_code(error: &crate::fuse::Error) -> Code {
         F::NotMounted(_) | F::Foreign(_) => Code::Place,
         F::AlreadyMounted { .. } | F::Busy(..) => Code::Busy,
         F::NoDevice | F::Device(_) | F::NoFusermount | F::AllowOther => Code::Failure,
-        F::Unclean(_) | F::Mount(..) | F::Unmount(..) | F::Path(..) => Code::Failure,
+        F::Unclean(_) | F::RemountRights(_) | F::Mount(..) | F::Unmount(..) | F::Path(..) => {
+            Code::Failure
+        }
         F::Serve(_) | F::Close(_) => Code::Failure,
     }
 }

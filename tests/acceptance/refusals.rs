@@ -167,6 +167,10 @@ fn a_mount_point_that_cannot_be_one() {
     fs::create_dir(scene.bench.path("volume/inside")).expect("mkdir");
     refused(&scene, PLACE, &["one in the other"], onto("volume/inside"));
     fs::remove_dir(scene.bench.path("volume/inside")).expect("rmdir");
+    let init = |s: &Scene| s.bench.init(&["nowhere/volume"]);
+    refused(&scene, PLACE, &["nowhere does not exist"], init);
+    let salvage = |s: &Scene| s.run(&["recover", "--salvage", "full", "volume"]);
+    refused(&scene, PLACE, &["full is not empty", "--resume"], salvage);
     let unmount = |s: &Scene| s.run(&["umount", "mount"]);
     refused(&scene, PLACE, &["nothing is mounted"], unmount);
     refused(&scene, PLACE, &["nothing is mounted"], |s: &Scene| {
@@ -201,6 +205,32 @@ fn a_volume_that_is_mounted_already() {
     }
     scene.umount();
     still_works(&scene);
+}
+
+/// It names those that keep it busy; itself, called from inside, is none of them.
+#[test]
+fn a_mount_in_use() {
+    if !needs::fuse() {
+        return;
+    }
+    let scene = Scene::new();
+    scene.mount();
+    let inside = |program: &str, arguments: &[&str]| {
+        let mut command = std::process::Command::new(program);
+        command.current_dir(scene.point()).args(arguments);
+        command
+    };
+    let mut sleep = inside("sleep", &["60"]).spawn().expect("sleep");
+    let said = scene.run(&["umount", "mount"]);
+    let by = format!("is in use by sleep ({})", sleep.id());
+    said.fails(BUSY, &[&by, "hint: close these programs"]);
+    scene.holds_the_letter();
+    sleep.kill().and_then(|()| sleep.wait()).expect("kill");
+    let point = scene.point();
+    let point = point.to_str().expect("UTF-8");
+    let mut umount = inside(env!("CARGO_BIN_EXE_cryptfs"), &["umount", point]);
+    let end = umount.status().expect("cryptfs");
+    assert!(end.success() && !super::is_mounted(&scene.point()));
 }
 
 /// Writes `value` at `at` into every header copy, with a right checksum: what a newer cryptfs would have written.
