@@ -106,15 +106,24 @@ impl Scene {
         daemon
     }
 
-    /// The daemon in the background that serves the mount.
+    /// A daemon in the background, with its log in `log`.
+    fn mount_with_a_log(&self) -> Said {
+        let log = self.bench.path("log");
+        let options = format!("stats,log={}", log.to_str().expect("UTF-8"));
+        let said = self.run(&["mount", "-o", &options, "volume", "mount"]);
+        assert_eq!(said.code, 0, "{}", said.err);
+        said
+    }
+
+    /// That daemon: its arguments name the log.
     fn daemon(&self) -> Pid {
         let home = self.home();
         let home = home.to_str().expect("UTF-8").trim_end_matches('/');
         let ours = |id: &i32| {
             let process = PathBuf::from(format!("/proc/{id}"));
             let name = fs::read(process.join("comm")).unwrap_or_default();
-            let environment = fs::read(process.join("environ")).unwrap_or_default();
-            name == b"cryptfs\n" && contains(&environment, home.as_bytes())
+            let arguments = fs::read(process.join("cmdline")).unwrap_or_default();
+            name == b"cryptfs\n" && contains(&arguments, home.as_bytes())
         };
         let mut ids = fs::read_dir("/proc").expect("procfs").flatten();
         let found = ids.find_map(|entry| entry.file_name().to_str()?.parse().ok().filter(ours));
