@@ -9,7 +9,7 @@ use std::sync::Arc;
 use rustix::pipe::{PipeFlags, pipe_with};
 use rustix::process::{DumpableBehavior, Resource, Rlimit, Signal};
 
-use super::presence::Presence;
+use super::presence::{Presence, Waiting};
 use super::{Counters, Error, MountOptions, Session, mountpoint};
 use crate::fs::FileSystem;
 use crate::sys::log;
@@ -130,13 +130,13 @@ pub fn serve(
 ) -> Result<(), Error> {
     let served = mount_and_serve(&file_system, point, options, ready);
     let closed = file_system.close().map_err(Error::Close);
-    let (presence, served) = served?;
+    let (waiting, served) = served?;
     let end = served.and(closed);
     match &end {
         Ok(()) => log::notice(format_args!("unmounted from '{}'", point.display())),
         Err(error) => log::error(format_args!("{error}")),
     }
-    presence.end(end.is_ok());
+    waiting.end(end.is_ok());
     end
 }
 
@@ -146,7 +146,7 @@ fn mount_and_serve(
     point: &Path,
     options: &MountOptions,
     ready: impl FnOnce() -> io::Result<()>,
-) -> Result<(Presence, Result<(), Error>), Error> {
+) -> Result<(Waiting, Result<(), Error>), Error> {
     let session = Session::mount(point, options)?;
     let signals = Signals::block(&[Signal::TERM, Signal::INT, Signal::HUP, Signal::USR1]);
     let signals = signals.map_err(Error::Serve)?;
@@ -163,7 +163,7 @@ fn mount_and_serve(
     if options.stats {
         log::notice(format_args!("requests: {counters}"));
     }
-    Ok((presence, served))
+    Ok((presence.mount_is_gone(), served))
 }
 
 /// Until the process ends.

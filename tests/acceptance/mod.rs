@@ -3,6 +3,7 @@
 mod copies;
 mod leaks;
 mod refusals;
+mod umount;
 
 use crate::transcripts::{Bench, Said};
 use rustix::process::{Pid, Signal, kill_process};
@@ -117,6 +118,10 @@ impl Scene {
 
     /// That daemon: its arguments name the log.
     fn daemon(&self) -> Pid {
+        self.find_daemon().expect("a daemon")
+    }
+
+    fn find_daemon(&self) -> Option<Pid> {
         let home = self.home();
         let home = home.to_str().expect("UTF-8").trim_end_matches('/');
         let ours = |id: &i32| {
@@ -127,7 +132,7 @@ impl Scene {
         };
         let mut ids = fs::read_dir("/proc").expect("procfs").flatten();
         let found = ids.find_map(|entry| entry.file_name().to_str()?.parse().ok().filter(ours));
-        Pid::from_raw(found.expect("a daemon")).expect("not 0")
+        found.and_then(Pid::from_raw)
     }
 }
 
