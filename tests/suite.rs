@@ -11,10 +11,15 @@
 //! | [`model`] | random operations give what a plain in-memory tree gives, for every kind of volume |
 //! | [`mount`] | the same under a real mount; options, features, and requests per operation |
 //! | [`transcripts`] | what people type and see: every command that needs no mount, and every wrong input |
+//! | [`docs`] | the manual pages and the README say what the programs do |
+//! | [`acceptance`] | nothing leaks; lost headers come back; what is refused changes nothing |
 //! | [`programs`] | git, cargo, sqlite, rsync and tar on a real mount, compared with the plain disk |
 #![allow(unreachable_pub)] // nothing is exported from a test binary
 
+#[cfg(feature = "fuse")]
+mod acceptance;
 mod directory;
+mod docs;
 mod hostile;
 mod kinds;
 mod layers;

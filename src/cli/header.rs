@@ -76,6 +76,7 @@ fn restore(args: &RestoreArgs, common: &Common) -> Result<ExitCode> {
     };
     let (locked, newest) = Locked::open_only(&args.volume, &spare)?;
     let volume = unlock(&locked, &keystore, args.fd)?;
+    super::recover::must_belong(&volume)?;
     let known = volume.known_sequence(&keystore).max(newest);
     let older = volume.header().sequence < known;
     message::note(format_args!(

@@ -142,6 +142,7 @@ impl Error {
             },
             #[cfg(feature = "fuse")]
             Self::Fuse(error) => fuse_code(error),
+            Self::Recover(recover::Error::NotEmpty(_) | recover::Error::Inside(_)) => Code::Place,
             Self::FileSystem(_) | Self::Recover(_) | Self::Io { .. } => Code::Failure,
         }
     }
@@ -156,6 +157,13 @@ impl Error {
             Self::Volume(error) => volume_hint(error),
             #[cfg(feature = "fuse")]
             Self::Fuse(error) => error.hint().map(str::to_owned),
+            Self::Recover(recover::Error::NotEmpty(_)) => Some(
+                "name a new or empty directory, or go on with an earlier salvage with --resume"
+                    .to_owned(),
+            ),
+            Self::Recover(recover::Error::Inside(_)) => {
+                Some("name a directory elsewhere".to_owned())
+            }
             Self::FileSystem(_) | Self::Recover(_) | Self::Io { .. } => None,
         }
     }
@@ -170,7 +178,9 @@ fn fuse_code(error: &crate::fuse::Error) -> Code {
         F::NotMounted(_) | F::Foreign(_) => Code::Place,
         F::AlreadyMounted { .. } | F::Busy(..) => Code::Busy,
         F::NoDevice | F::Device(_) | F::NoFusermount | F::AllowOther => Code::Failure,
-        F::Unclean(_) | F::Mount(..) | F::Unmount(..) | F::Path(..) => Code::Failure,
+        F::Unclean(_) | F::RemountRights(_) | F::Mount(..) | F::Unmount(..) | F::Path(..) => {
+            Code::Failure
+        }
         F::Serve(_) | F::Close(_) => Code::Failure,
     }
 }
@@ -212,7 +222,12 @@ fn volume_hint(error: &volume::Error) -> Option<String> {
         V::NoFreeSlot => "remove one with cryptfs key remove".to_owned(),
         V::PartlyWritten { .. } => "the change stands; run cryptfs check --repair once the disk can be written".to_owned(),
         V::Audit { .. } => "secrets are shown only when the log can be written; see to its directory".to_owned(),
-        V::WrongType(_) | V::OtherVolume { .. } | V::Label | V::Cost | V::Kit(_) | V::Io { .. } => return None,
+        V::OtherVolume { .. } => {
+            "find the kit of this volume; if it is the header in the volume that is the wrong one, move cryptfs.volume, \
+             .cryptfs/header.1 and .cryptfs/header.2 out of it first"
+                .to_owned()
+        }
+        V::WrongType(_) | V::Label | V::Cost | V::Kit(_) | V::Io { .. } => return None,
     })
 }
 

@@ -1,9 +1,9 @@
 //! `cryptfs recover`: unlock by hand. And the same in `cryptfs-recover`, for a rescue system.
 use super::progress::Bar;
-use super::{Code, Common, Result, ask, message, mount};
+use super::{Code, Common, Error, Result, ask, message, mount};
 use crate::codec::{Json, json, json_line};
 use crate::fs::Progress;
-use crate::recover::{Outcome, Search, Summary, Verdict, copy_out, file_system, find};
+use crate::recover::{Outcome, Search, Summary, Verdict, belongs, copy_out, file_system, find};
 use crate::volume::audit::{AuditLog, Event};
 use crate::volume::error::date_or_never;
 use crate::volume::{
@@ -78,6 +78,7 @@ pub fn run(args: &RecoverArgs, common: &Common) -> Result<ExitCode> {
         return salvage(volume, to, what);
     }
     let volume = unlock(&locked, what, keystore.as_ref())?;
+    must_belong(&volume)?;
     if what.verify {
         return verify(volume, keystore.as_ref());
     }
@@ -107,12 +108,29 @@ pub fn rescue(args: &RescueArgs, common: &Common) -> Result<ExitCode> {
     if let Some(to) = &what.salvage {
         return salvage(volume, to, what);
     }
+    must_belong(&volume)?;
     if what.verify {
         return verify(volume, None);
     }
     tell_repaired(&volume.repair_copies()?)?;
     message::hint("copy everything out with --salvage DEST, or mount it on a system with cryptfs");
     Ok(ExitCode::SUCCESS)
+}
+
+/// A header from elsewhere is written only where it opens what lies there.
+pub fn must_belong(volume: &Volume) -> Result<()> {
+    if belongs(volume)? {
+        return Ok(());
+    }
+    let (id, path) = (uuid::text(&volume.header().uuid), volume.place().path());
+    Err(Error::told(
+        Code::Header,
+        format!(
+            "the saved header is of volume {id}: it opens no name in {}",
+            path.display()
+        ),
+        "find the kit of this volume; where its names are damaged, cryptfs recover --salvage DEST copies out what there is",
+    ))
 }
 
 /// A missing keystore is why people are here.

@@ -85,7 +85,10 @@ pub fn run(args: &StatusArgs, common: &Common) -> Result<ExitCode> {
     if args.json {
         outln!("{}", json_text(&Json::Array(records)))?;
     } else if paths.is_empty() {
-        super::message::note("the keystore knows no volume");
+        match &keystore {
+            Ok(_) => super::message::note("the keystore knows no volume"),
+            Err(error) => super::message::note(error),
+        }
     }
     Ok(if args.check {
         worst.code().into()
@@ -179,7 +182,10 @@ impl Status {
             Kind::Directory => "directory",
             Kind::Image => "image",
         };
-        outln!("Volume {} [{}]", self.path.display(), header.label)?;
+        match header.label.as_str() {
+            "" => outln!("Volume {}", self.path.display())?,
+            label => outln!("Volume {} [{label}]", self.path.display())?,
+        }
         outln!("    Volume ID:          {}", uuid::text(&header.uuid))?;
         outln!(
             "    Kind:               {kind}, made on {}",

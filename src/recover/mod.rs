@@ -12,4 +12,4 @@ mod target;
 pub use copy_out::{Outcome, Summary, Verdict, copy_out};
 pub use error::{Error, Result};
 pub use find::{Search, find};
-pub use open::{directory, file_system};
+pub use open::{belongs, directory, file_system};

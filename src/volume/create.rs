@@ -200,6 +200,10 @@ fn make_directory(path: &Path) -> Result<bool> {
         Err(e) if e.kind() == io::ErrorKind::AlreadyExists => {
             Err(Error::WrongType(path.to_owned()))
         }
+        Err(e) if e.kind() == io::ErrorKind::NotFound => {
+            let parent = path.parent().unwrap_or(path);
+            Err(Error::Missing(parent.to_owned()))
+        }
         Err(e) => Err(Error::io(path)(e)),
     }
 }

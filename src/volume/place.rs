@@ -134,7 +134,11 @@ impl Place {
                 durable::read(meta, header_name(index), SIZE)
             }
             Root::Image { file, length } => {
-                let offset = image_offset(index, *length)?;
+                // A file too short for a copy has none: it may be any small file, and no damaged volume.
+                let offset = image_offset(index, *length).map_err(|_| Errno::NOENT)?;
+                if offset + SIZE as u64 > *length {
+                    return Err(Errno::NOENT.into());
+                }
                 let mut bytes = vec![0; SIZE];
                 file.read_exact_at(&mut bytes, offset)?;
                 Ok(bytes)
