@@ -3,6 +3,7 @@
 //! | module | what it proves |
 //! | --- | --- |
 //! | [`vectors`] | the standards' vectors, and our own from an independent implementation |
+//! | [`crash`] | a power cut before every operation loses nothing that was promised |
 //! | [`directory`] | the directory layer through its trait, and the format's rules |
 //! | [`hostile`] | damaged backing files give errors, never other bytes |
 //! | [`kinds`] | the kinds of volume that the suites below run on |
@@ -14,10 +15,20 @@
 //! | [`docs`] | the manual pages and the README say what the programs do |
 //! | [`acceptance`] | nothing leaks; lost headers come back; what is refused changes nothing |
 //! | [`programs`] | git, cargo, sqlite, rsync and tar on a real mount, compared with the plain disk |
+//!
+//! Everyday runs are short. For long ones:
+//!
+//! | variable | |
+//! | --- | --- |
+//! | `CRYPTFS_MODEL_SEEDS`, `CRYPTFS_MOUNT_SEEDS` | seeds of the model through the trait, and mounted: `from..to` |
+//! | `CRYPTFS_CRASH`, `CRYPTFS_THREADS`, `CRYPTFS_KILLS` | rounds of power cuts, of threads, of killed daemons |
+//! | `CRYPTFS_HOSTILE=all` | every damage instead of a sample |
+//! | `CRYPTFS_REQUIRE_FUSE=1` | a machine without FUSE is a failure, not "NOT RUN" |
 #![allow(unreachable_pub)] // nothing is exported from a test binary
 
 #[cfg(feature = "fuse")]
 mod acceptance;
+mod crash;
 mod directory;
 mod docs;
 mod hostile;

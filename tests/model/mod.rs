@@ -11,11 +11,13 @@ mod compare;
 mod direct;
 mod faults;
 mod generate;
+mod listing;
 mod mounted;
 mod ops;
 pub mod rng;
 mod run;
 mod subject;
+mod threads;
 pub mod tree;
 
 pub use compare::Rules;

@@ -94,6 +94,26 @@ impl Machine {
         run(self.cryptfs(&["umount"]).arg(self.point()));
     }
 
+    /// Kills the daemon that serves the mount: the process that was started with its path.
+    pub fn kill_daemon(&self) {
+        let point = self.point().into_os_string();
+        let serves = |pid: &rustix::process::Pid| {
+            let words = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+            let mut words = words.split(|byte| *byte == 0);
+            words
+                .next()
+                .is_some_and(|program| program.ends_with(b"cryptfs"))
+                && words.any(|word| word == point.as_encoded_bytes())
+        };
+        let numbers = std::fs::read_dir("/proc").expect("procfs");
+        let names = numbers.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok());
+        let pid = names
+            .filter_map(rustix::process::Pid::from_raw)
+            .find(serves)
+            .expect("a daemon");
+        rustix::process::kill_process(pid, rustix::process::Signal::KILL).expect("kill");
+    }
+
     /// Unmounts and mounts again: nothing is left in any cache.
     pub fn remount(&self) {
         self.umount();

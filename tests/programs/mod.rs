@@ -1,5 +1,6 @@
 //! Programs that people run, on a real mount made by the `cryptfs` that was built: what they leave is compared byte by
 //! byte and attribute by attribute with the same done on the plain disk, after a remount.
+mod kill;
 mod machine;
 mod same;
 

@@ -52,9 +52,11 @@ impl State {
                 Err(Damage::Length.into())
             };
         }
-        self.size = self.proven_size()?;
-        let mismatch = self.size != claimed;
-        if mismatch && !store.read_only {
+        let (size, whole) = self.proven_size()?;
+        self.size = size;
+        let mismatch = size != claimed;
+        // What a last unit holds behind the end must not come back when the file grows.
+        if (mismatch || !whole) && !store.read_only {
             self.repair(store)?;
         }
         Ok(mismatch)
@@ -65,6 +67,7 @@ impl State {
         if !store.session.after_crash || self.last_written()?.is_some() {
             return Err(Damage::Missing.into());
         }
+        let claimed = layout::claimed_size(self.length);
         if !store.read_only {
             self.with_writable(|state| {
                 store.backing.truncate(state.fd.as_fd(), 0)?;
@@ -72,7 +75,7 @@ impl State {
                 Ok(())
             })?;
         }
-        Ok(layout::claimed_size(self.length) != 0)
+        Ok(claimed != 0)
     }
 
     /// The last unit that is not a page of zeros, with its page.
@@ -109,23 +112,27 @@ impl State {
         }
     }
 
-    /// The size that the last written unit proves, where that is smaller than what the backing length claims. A last unit that
-    /// does not authenticate proves nothing: reading it will be an error, at that place.
-    fn proven_size(&self) -> Result<u64> {
+    /// The size after a crash, and whether the last unit says the same: the smaller of what it and the backing length say. A last
+    /// unit that does not authenticate proves nothing: reading it will be an error, at that place.
+    fn proven_size(&self) -> Result<(u64, bool)> {
         let claimed = layout::claimed_size(self.length);
         let Some((index, page)) = self.last_written()? else {
-            return Ok(claimed);
+            return Ok((claimed, true));
         };
-        if self.is_hole() && index + 1 < self.length / UNIT as u64 {
-            return Ok(claimed); // the end may be a hole: a cut into one, whose last unit did not come any more
-        }
         let content = self.content()?;
         let valid = match unit::verify(&content.keys, content.id, content.epoch, index, &page) {
             Ok(valid) => valid,
-            Err(_) => return Ok(claimed),
+            Err(_) => return Ok((claimed, true)),
         };
         let proven = (index * PAYLOAD as u64 + valid as u64).saturating_sub(layout::HEADER as u64);
-        Ok(proven.min(claimed))
+        // The end of a sparse file may be a hole or a short unit: a cut into one, or growth, whose last unit did not come any
+        // more. Its length is moved first (`claim`, `shrink`), so that it was asked for.
+        let size = if self.is_hole() {
+            claimed
+        } else {
+            proven.min(claimed)
+        };
+        Ok((size, proven == size))
     }
 
     /// Makes backing length and last unit agree with the size that was proven.

@@ -86,8 +86,16 @@ impl State {
         let (last, valid) = (layout::units(size) - 1, layout::last_valid(size));
         let mut payload = [0; PAYLOAD];
         let old = self.load_unit(last, &mut payload)?;
+        if (1..valid).contains(&old) && !self.is_hole() {
+            // A short unit that becomes the last one would say that the file ends sooner: it gets its zeros first.
+            self.store_unit(store, last, valid, &mut payload)?;
+            store.backing.sync(self.fd.as_fd(), true)?;
+        }
         self.edge.get_mut().unit = NO_UNIT;
-        for length in [(last + 1) * UNIT as u64, layout::backing_length(size)] {
+        // Within one unit there is no old unit to cut off, and a length without slack would claim more than there was.
+        let within = last + 1 == layout::units(self.size);
+        let lengths = [(last + 1) * UNIT as u64, layout::backing_length(size)];
+        for length in lengths.into_iter().skip(usize::from(within)) {
             store.backing.truncate(self.fd.as_fd(), length)?;
             self.length = length;
         }
@@ -109,6 +117,7 @@ impl State {
         if last < layout::units(self.size) {
             self.load_unit(last, &mut payload)?;
         }
+        self.claim(store, size)?;
         self.size = size;
         self.store_unit(store, last, layout::last_valid(size), &mut payload)
     }
@@ -156,16 +165,9 @@ impl State {
         let mut payload = [0; PAYLOAD];
         let old = self.load_unit(index, &mut payload)?;
         payload[from..to].fill(0);
-        let is_last = index + 1 == layout::units(self.size);
-        // A unit that ends in zeros may end earlier, unless it is the one that says where the file ends.
-        let valid = if !is_last && to >= old {
-            old.min(from)
-        } else {
-            old
-        };
-        let floor = if index == 0 { layout::HEADER } else { 1 };
+        // Not shortened, though it may end in zeros now: it may be the last one that is durable, and say where the file ends.
         if old > 0 {
-            self.store_unit(store, index, valid.max(floor), &mut payload)
+            self.store_unit(store, index, old, &mut payload)
         } else {
             Ok(())
         }

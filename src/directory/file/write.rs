@@ -22,6 +22,9 @@ impl File {
         if offset > state.size {
             state.prepare_gap(&self.store, offset)?;
         }
+        if end > state.size {
+            state.claim(&self.store, end)?;
+        }
         let mut done = 0;
         while offset + (done as u64) < end {
             done += state.write_batch(&self.store, offset + done as u64, &data[done..])?;
@@ -125,6 +128,18 @@ impl State {
         if target > layout::units(self.size) || (self.size == 0 && target > 0) {
             self.make_sparse(store)?;
         }
+        Ok(())
+    }
+
+    /// Before a sparse file grows to `size`: its length must say so. Where its end may be a hole, a last unit that a crash
+    /// kept away does not tell how much of it was in use.
+    pub(super) fn claim(&mut self, store: &Store, size: u64) -> Result<()> {
+        if !self.is_hole() {
+            return Ok(());
+        }
+        let length = layout::backing_length(size);
+        store.backing.truncate(self.fd.as_fd(), length)?;
+        self.length = length;
         Ok(())
     }
 
