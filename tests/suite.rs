@@ -10,6 +10,7 @@
 //! | [`model`] | random operations give what a plain in-memory tree gives, for every kind of volume |
 //! | [`mount`] | the same under a real mount; options, features, and requests per operation |
 //! | [`transcripts`] | what people type and see: every command that needs no mount, and every wrong input |
+//! | [`schema`] | what programs may rely on in `--json` outputs |
 //! | [`programs`] | git, cargo, sqlite, rsync and tar on a real mount, compared with the plain disk |
 #![allow(unreachable_pub)] // nothing is exported from a test binary
 
@@ -24,5 +25,6 @@ mod mount;
 mod needs;
 #[cfg(feature = "fuse")]
 mod programs;
+mod schema;
 mod transcripts;
 mod vectors;

@@ -1,4 +1,4 @@
-//! Asking for the recovery password: on a terminal without echo, from a descriptor, or from standard input. Never from
+//! Asking for recovery passwords and passphrases: on a terminal without echo, from a descriptor, or from standard input. Never from
 //! arguments or the environment.
 use super::{Code, Error, Result, message};
 use crate::crypto::secret::Secret;
@@ -14,6 +14,8 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::path::{Path, PathBuf};
 
 const LINE: usize = 1024;
+/// Characters of a passphrase; what makes it strong is how it was chosen.
+const SHORTEST: usize = 12;
 
 /// A recovery password, from `fd` if one is named, else from standard input.
 pub fn recovery_password(fd: Option<u32>) -> Result<RecoveryPassword> {
@@ -26,6 +28,83 @@ pub fn recovery_password(fd: Option<u32>) -> Result<RecoveryPassword> {
         return typed();
     }
     read_line(stdin(), Path::new("standard input"))
+}
+
+/// A passphrase, wiped when dropped.
+pub struct Passphrase(Line);
+
+impl Passphrase {
+    /// Its bytes, as they were typed.
+    pub fn bytes(&self) -> &[u8] {
+        &self.0.bytes.expose()[..self.0.length]
+    }
+}
+
+/// A passphrase: one line from `fd` if one is named, else from standard input.
+pub fn passphrase(fd: Option<u32>, prompt: &str) -> Result<Passphrase> {
+    if let Some(fd) = fd {
+        let path = PathBuf::from(format!("/proc/self/fd/{fd}"));
+        let file = File::open(&path).map_err(Error::io(&path))?;
+        return one_line(file.as_fd(), &path).map(Passphrase);
+    }
+    if !isatty(stdin()) {
+        return one_line(stdin(), Path::new("standard input")).map(Passphrase);
+    }
+    let terminal = Terminal::silent(stdin()).map_err(Error::io(Path::new("terminal")))?;
+    eprint!("{prompt} (not shown): ");
+    let line = terminal.line();
+    eprintln!();
+    line.map(Passphrase)
+}
+
+/// A new passphrase: typed twice on a terminal.
+pub fn new_passphrase(fd: Option<u32>) -> Result<Passphrase> {
+    let first = passphrase(fd, "new passphrase")?;
+    if fd.is_none() && isatty(stdin()) {
+        let again = passphrase(None, "the same again")?;
+        if first.bytes() != again.bytes() {
+            return Err(Error::told(Code::Usage, "the two are not the same", ""));
+        }
+    }
+    let length = String::from_utf8_lossy(first.bytes()).chars().count();
+    if length < SHORTEST {
+        let message = format!("a passphrase has at least {SHORTEST} characters");
+        return Err(Error::told(
+            Code::Usage,
+            message,
+            "six words drawn at random are a good one",
+        ));
+    }
+    Ok(first)
+}
+
+/// A line that is no secret, from standard input: "erase ledger".
+pub fn confirmation(prompt: &str) -> Result<String> {
+    if isatty(stdin()) {
+        eprint!("{prompt}: ");
+    }
+    let line = one_line(stdin(), Path::new("standard input"))?;
+    Ok(line.text()?.trim().to_owned())
+}
+
+/// True if someone sits at a terminal.
+pub fn is_interactive() -> bool {
+    isatty(stdin())
+}
+
+fn one_line(from: BorrowedFd<'_>, path: &Path) -> Result<Line> {
+    let mut line = Line::default();
+    while !line.is_full() {
+        match line.read_byte(from).map_err(Error::io(path))? {
+            None => break,
+            Some(b'\n') => {
+                line.pop();
+                break;
+            }
+            Some(_) => {}
+        }
+    }
+    Ok(line)
 }
 
 /// All of it in one line, or in eight.
@@ -82,7 +161,7 @@ impl Default for Line {
 
 impl Line {
     fn text(&self) -> Result<&str> {
-        let not_text = |_| Error::told(Code::WrongKey, "the recovery password is not text", "");
+        let not_text = |_| Error::told(Code::WrongKey, "what was typed is not text", "");
         std::str::from_utf8(&self.bytes.expose()[..self.length]).map_err(not_text)
     }
 

@@ -121,7 +121,7 @@ pub fn run(args: &InitArgs, common: &Common) -> Result<ExitCode> {
     let log = AuditLog::of(&keystore);
     log.probe()?;
     let mut made = create(&args.volume, &args.options(), &keystore)?;
-    let logged = log.append(&Event {
+    let event = Event {
         action: "init",
         volume: &made.volume.header().uuid,
         protector: Some(&made.password_id),
@@ -130,7 +130,8 @@ pub fn run(args: &InitArgs, common: &Common) -> Result<ExitCode> {
         } else {
             "created, disclosed"
         },
-    });
+    };
+    let logged = log.append_sealed(&made.volume.audit_key(), &event);
     if let Err(error) = logged {
         made.discard(&keystore);
         return Err(error.into());

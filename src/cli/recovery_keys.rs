@@ -4,7 +4,7 @@ use crate::codec::{Json, json, json_text};
 use crate::volume::audit::{AuditLog, Event};
 use crate::volume::error::date_or_never;
 use crate::volume::kept::{Kept, KeptPassword};
-use crate::volume::{Keystore, Locked, Rollback, date, uuid};
+use crate::volume::{Keystore, Locked, ProtectorState, Rollback, date, uuid};
 use clap::Args;
 use std::process::ExitCode;
 
@@ -36,12 +36,13 @@ pub fn run(args: &RecoveryKeysArgs, common: &Common) -> Result<ExitCode> {
         };
         for password in kept.passwords.iter().filter(|p| wanted(args, &kept, p)) {
             if password.password.is_some() {
-                log.append(&Event {
+                let event = Event {
                     action: "recovery-keys",
                     volume: &id,
                     protector: Some(&password.id),
                     result: "disclosed",
-                })?;
+                };
+                log.append_sealed(&kept.audit_key, &event)?;
             }
             shown.push(record(&kept, password));
             if !args.raw {
@@ -109,7 +110,8 @@ fn print(kept: &Kept, password: &KeptPassword, again: bool) -> Result<()> {
     outln!("LastVerified      : {}", date_or_never(password.verified))
 }
 
-/// On the volume itself, where it can be reached.
+/// On the volume itself, where it can be reached. The first time it is delivered to where it is kept; once it has been, every
+/// further time is a disclosure, after which it should be replaced.
 fn mark_exported(keystore: &Keystore, kept: &Kept, password: &KeptPassword) {
     let Some(path) = &kept.path else {
         return;
@@ -118,7 +120,12 @@ fn mark_exported(keystore: &Keystore, kept: &Kept, password: &KeptPassword) {
         .and_then(|locked| locked.unlock_auto(keystore, Rollback::Refuse))
         .and_then(
             |mut volume| match volume.header().uuid == kept.header.uuid {
-                true => volume.annotate(Some(keystore), &password.id, |p| p.exported = date::now()),
+                true => volume.annotate(Some(keystore), &password.id, |p| {
+                    if p.exported != 0 && p.state == ProtectorState::Active {
+                        p.state = ProtectorState::RotateDue;
+                    }
+                    p.exported = date::now();
+                }),
                 false => Ok(()),
             },
         );

@@ -153,6 +153,20 @@ pub enum Error {
         /// How many there are.
         found: usize,
     },
+    /// Several recovery passwords could be meant.
+    #[error("the volume has {0} recovery passwords")]
+    RotateWhich(usize),
+    /// A replacement was delivered and not yet proven.
+    #[error("recovery password {} is already being replaced by {}", uuid::short(.old), uuid::short(.new))]
+    RotationUnderWay {
+        /// What is replaced.
+        old: Uuid,
+        /// By what.
+        new: Uuid,
+    },
+    /// Nothing was begun that could be finished.
+    #[error("no rotation of a recovery password is under way")]
+    NoRotation,
     /// Without it nobody would get the data back.
     #[error("{} is the last {} of the volume", uuid::short(.id), kind_name(*.kind))]
     LastProtector {

@@ -10,6 +10,7 @@
 //! | `<uuid>.state` | what was last seen of the volume, under a MAC |
 //! | `<uuid>.path` | where it was last seen: a hint, not believed |
 use super::durable::{self, Target};
+use super::erase;
 use super::error::{Error, Result};
 use super::header::{Header, Image, SIZE};
 use super::keyfile::Keyfile;
@@ -132,15 +133,11 @@ impl Keystore {
         for kind in ["key", "key.new"] {
             let name = name(volume, kind);
             let path = self.path.join(&name);
-            let mut file = match durable::open_file(&self.dir, &name) {
+            let file = match durable::open_file(&self.dir, &name) {
                 Err(e) if e.kind() == io::ErrorKind::NotFound => continue,
                 other => other.map_err(Error::io(&path))?,
             };
-            check(file.as_fd(), &path, FILE_MODE)?;
-            let read = Keyfile::decode(|buffer| read_up_to(&mut file, buffer));
-            let keyfile = read
-                .map_err(Error::io(&path))?
-                .ok_or(Error::KeyfileDamaged(path.clone()))?;
+            let keyfile = read_keyfile(file, &path)?;
             if keyfile.volume != *volume {
                 let volume = keyfile.volume;
                 return Err(Error::KeyfileForeign { path, volume });
@@ -229,6 +226,23 @@ impl Keystore {
         Ok(())
     }
 
+    /// As [`Keystore::forget`], with every file overwritten first. What was there.
+    pub(crate) fn destroy(&self, volume: &Uuid) -> Result<Vec<String>> {
+        let mut gone = Vec::new();
+        for kind in ["key", "key.new"]
+            .iter()
+            .chain(&HEADERS)
+            .chain(&["state", "path"])
+        {
+            let name = name(volume, kind);
+            let path = self.path.join(&name);
+            if erase::shred(&self.dir, &name).map_err(Error::io(&path))? {
+                gone.push(name);
+            }
+        }
+        Ok(gone)
+    }
+
     fn put(&self, volume: &Uuid, kind: &str, bytes: &[u8]) -> Result<()> {
         let name = name(volume, kind);
         let target = Target::inside(self.dir.as_fd(), &name);
@@ -280,6 +294,26 @@ fn check(fd: BorrowedFd<'_>, path: &Path, wanted: u32) -> Result<()> {
         });
     }
     Ok(())
+}
+
+/// Reads a keyfile from anywhere: one that another computer wrote for this one.
+pub fn keyfile_at(path: &Path) -> Result<Keyfile> {
+    let dir = match path.parent() {
+        Some(dir) if dir != Path::new("") => dir,
+        _ => Path::new("."),
+    };
+    let name = path.file_name().and_then(|name| name.to_str());
+    let name = name.ok_or_else(|| Error::KeyfileDamaged(path.to_owned()))?;
+    let dir = durable::open_dir(fs::CWD, dir, true).map_err(Error::sys(path))?;
+    let file = durable::open_file(dir, name).map_err(Error::io(path))?;
+    read_keyfile(file, path)
+}
+
+fn read_keyfile(mut file: std::fs::File, path: &Path) -> Result<Keyfile> {
+    check(file.as_fd(), path, FILE_MODE)?;
+    let read = Keyfile::decode(|buffer| read_up_to(&mut file, buffer));
+    read.map_err(Error::io(path))?
+        .ok_or(Error::KeyfileDamaged(path.to_owned()))
 }
 
 fn read_up_to(file: &mut impl Read, buffer: &mut [u8]) -> io::Result<usize> {

@@ -1,6 +1,8 @@
 //! What people type and see: the built programs, run as they are run by hand, on everything that needs no mount.
 mod bad_input;
+mod keys;
 mod life;
+mod records;
 mod salvage;
 
 use std::io::Write;
