@@ -22,6 +22,23 @@ pub trait VolumeKind: Sync {
     fn open(&self, dir: &Path, read_only: bool) -> Result<Arc<dyn FileSystem>>;
     /// Where it may differ from the oracle.
     fn rules(&self) -> Rules;
+    /// What it does not notice.
+    fn blind(&self) -> Blind;
+}
+
+/// What a kind of volume does not notice by design, as its format says. Nothing of it: `Blind::default()`.
+#[derive(Clone, Copy, Default)]
+pub struct Blind {
+    /// All content lies in one backing file: damage may be an error anywhere, but wrong nowhere.
+    pub one_file_for_all: bool,
+    /// A file that was cut to nothing.
+    pub emptied_files: bool,
+    /// Files that changed places as a whole.
+    pub exchanged_files: bool,
+    /// Units of a sparse file that were zeroed: they read as a hole.
+    pub zeroed_units_of_sparse_files: bool,
+    /// A directory whose long name lies in a file of its own is not found when that file is damaged.
+    pub long_directory_names: bool,
 }
 
 /// All of them.
@@ -65,6 +82,16 @@ impl VolumeKind for DirectoryVolume {
             exchange_directories: false,
             ctime: false, // a release records the length in unit 0
             ..Rules::default()
+        }
+    }
+
+    fn blind(&self) -> Blind {
+        Blind {
+            one_file_for_all: false,
+            emptied_files: true,
+            exchanged_files: true,
+            zeroed_units_of_sparse_files: true,
+            long_directory_names: true,
         }
     }
 }

@@ -11,6 +11,8 @@ use clap::Args;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+#[cfg(feature = "fuse")]
+use std::time::{Duration, Instant};
 
 /// Arguments of `cryptfs mount`.
 #[derive(Args, Clone, Debug)]
@@ -25,6 +27,9 @@ pub struct MountArgs {
     /// Stay in the foreground
     #[arg(short, long)]
     pub foreground: bool,
+    /// Write the daemon's log to FILE, not to syslog
+    #[arg(long, value_name = "FILE")]
+    pub log: Option<PathBuf>,
     /// Take a header that is older than what this computer has seen: a backup was put back on purpose
     #[arg(long)]
     pub accept_rollback: bool,
@@ -57,6 +62,7 @@ fn from_helper(arguments: &[OsString]) -> Result<(MountArgs, Common)> {
         mountpoint,
         options,
         foreground: false,
+        log: None,
         accept_rollback: false,
     };
     Ok((args, Common::default()))
@@ -91,7 +97,7 @@ pub fn run(args: &MountArgs, common: &Common) -> Result<ExitCode> {
         .canonicalize()
         .unwrap_or_else(|_| args.volume.clone());
     options.source.get_or_insert(source.into());
-    let log = match &options.log {
+    let log = match args.log.as_ref().or(options.log.as_ref()) {
         Some(path) => Some(crate::sys::log::open(path).map_err(Error::io(path))?),
         None => None,
     };
@@ -129,7 +135,7 @@ fn serve(
             Rollback::Refuse
         },
     };
-    let mounting = Mountable::open(&args.volume, keystore, unlock)?;
+    let mounting = open(&args.volume, keystore, unlock, options)?;
     for copy in &mounting.repaired {
         message::warning(format_args!(
             "header copy {} was {}; it is good again",
@@ -143,4 +149,35 @@ fn serve(
     let _lock = mounting.lock;
     let file_system = crate::recover::file_system(mounting.opened, read_only)?;
     Ok(fuse::serve(file_system, point, options, || ready.signal())?)
+}
+
+/// Opens the volume. One that was unmounted a moment ago may still be written to by its daemon, which umount(8) does not wait
+/// for: that takes patience and is no error.
+#[cfg(feature = "fuse")]
+fn open(
+    path: &Path,
+    keystore: &Keystore,
+    unlock: volume::MountOptions,
+    options: &fuse::MountOptions,
+) -> Result<Mountable> {
+    const PATIENCE: Duration = Duration::from_secs(10);
+    let start = Instant::now();
+    loop {
+        match Mountable::open(path, keystore, unlock) {
+            Err(volume::Error::AlreadyMounted(_))
+                if start.elapsed() < PATIENCE && !is_mounted(options) =>
+            {
+                std::thread::sleep(Duration::from_millis(20));
+            }
+            answer => return Ok(answer?),
+        }
+    }
+}
+
+#[cfg(feature = "fuse")]
+fn is_mounted(options: &fuse::MountOptions) -> bool {
+    let mounts = crate::sys::mountinfo::mounts().unwrap_or_default();
+    mounts
+        .iter()
+        .any(|mount| Some(&mount.source) == options.source.as_ref())
 }

@@ -100,6 +100,7 @@ pub fn run(args: &RecoverArgs, common: &Common) -> Result<ExitCode> {
                 mountpoint: mountpoint.clone(),
                 options: args.options.clone(),
                 foreground: false,
+                log: None,
                 accept_rollback: false,
             };
             mount::run(&args, common)

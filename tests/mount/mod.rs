@@ -1,5 +1,8 @@
 //! Real mounts: the kernel above, a file system below, and the door between them.
 //!
-//! Where there is no `/dev/fuse` nothing here can be shown; each test then says "NOT RUN".
+//! Where there is no `/dev/fuse` nothing here can be shown; each test then says so (see [`crate::needs`]).
+mod daemon;
+mod features;
 mod model;
+mod requests;
 mod served;

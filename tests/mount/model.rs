@@ -1,8 +1,9 @@
 //! The model through system calls: what the kernel caches, delays and merges must not be seen.
-use super::served::{Served, possible};
+use super::served::Served;
 use crate::kinds::{ALL, VolumeKind};
 use crate::model::tree::Tree;
 use crate::model::{Case, Mounted, Profile, Rules, Subject, check};
+use crate::needs;
 use cryptfs::fs::FileSystem;
 use std::path::Path;
 use std::sync::Arc;
@@ -54,7 +55,7 @@ fn fresh(home: &TempDir) -> std::path::PathBuf {
 
 #[test]
 fn the_door_adds_nothing_to_the_oracle() {
-    if !possible("the_door_adds_nothing_to_the_oracle") {
+    if !needs::fuse() {
         return;
     }
     let home = tempfile::tempdir().expect("a directory");
@@ -69,7 +70,7 @@ fn the_door_adds_nothing_to_the_oracle() {
 
 #[test]
 fn every_kind_agrees_when_mounted() {
-    if !possible("every_kind_agrees_when_mounted") {
+    if !needs::fuse() {
         return;
     }
     let home = tempfile::tempdir().expect("a directory");

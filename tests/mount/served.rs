@@ -1,23 +1,11 @@
 //! A file system that this process mounts and serves.
 use cryptfs::fs::FileSystem;
-use cryptfs::fuse::{Error, MountOptions, Session, mountpoint};
+use cryptfs::fuse::{Counters, Error, MountOptions, Session, mountpoint};
 use rustix::mount::UnmountFlags;
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::thread::JoinHandle;
-
-/// Whether there is FUSE to test with; says so if not.
-pub fn possible(test: &str) -> bool {
-    let device = std::fs::File::options()
-        .read(true)
-        .write(true)
-        .open("/dev/fuse");
-    if let Err(error) = &device {
-        eprintln!("NOT RUN: {test}: no /dev/fuse: {error}");
-    }
-    device.is_ok()
-}
 
 /// What a list of mount options means.
 pub fn options(list: &str) -> MountOptions {
@@ -29,6 +17,7 @@ pub fn options(list: &str) -> MountOptions {
 /// A mount. Dropping it detaches what is left of it.
 pub struct Served {
     point: PathBuf,
+    counters: Arc<Counters>,
     thread: Option<JoinHandle<()>>,
 }
 
@@ -51,14 +40,24 @@ impl Served {
     ) -> Result<Self, Error> {
         let point = mountpoint::check(point, Path::new("/nonexistent"), options)?;
         let session = Session::mount(&point, options)?;
+        let counters = session.counters();
         let thread = std::thread::spawn(move || {
             session.run(&fs).expect("serve");
             fs.close().expect("close");
         });
         Ok(Self {
             point,
+            counters,
             thread: Some(thread),
         })
+    }
+
+    pub fn point(&self) -> &Path {
+        &self.point
+    }
+
+    pub fn counters(&self) -> &Counters {
+        &self.counters
     }
 
     /// Unmounts; everything is written then.
