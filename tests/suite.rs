@@ -5,6 +5,7 @@
 //! | [`vectors`] | the standards' vectors, and our own from an independent implementation |
 //! | [`directory`] | the directory layer through its trait, and the format's rules |
 //! | [`hostile`] | damaged backing files give errors, never other bytes |
+//! | [`drill`] | every disaster that RECOVERY promises a way back from, on a volume of 5 000 files |
 //! | [`kinds`] | the kinds of volume that the suites below run on |
 //! | [`layers`] | the layer rule, and the one door of each outside crate |
 //! | [`needs`] | what the machine must have |
@@ -16,6 +17,7 @@
 #![allow(unreachable_pub)] // nothing is exported from a test binary
 
 mod directory;
+mod drill;
 mod hostile;
 mod kinds;
 mod layers;

@@ -6,9 +6,9 @@ pub use salvage::shown_bytes;
 
 use super::progress::Bar;
 use super::{Code, Common, Result, ask, message, mount};
-use crate::codec::{Json, json, json_line};
+use crate::codec::{json, json_line};
 use crate::fs::Progress;
-use crate::recover::{Outcome, Search, Summary, Verdict, copy_out, file_system, find};
+use crate::recover::{self, Job, Outcome, Placed, Search, Summary, Verdict, find};
 use crate::volume::audit::{AuditLog, Event};
 use crate::volume::error::date_or_never;
 use crate::volume::{

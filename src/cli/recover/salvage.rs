@@ -1,27 +1,32 @@
 //! Copying out, and the report on it.
 use super::*;
+use crate::recover::journal::{self, record};
 
 /// Copies everything out that still decrypts.
 pub fn salvage(volume: Volume, to: &Path, what: &What) -> Result<ExitCode> {
-    let lock = volume.place().lock(Access::ReadOnly)?;
-    let files = file_system(volume.into_opened()?, true)?;
+    let _lock = volume.place().lock(Access::ReadOnly)?;
     let bar = Bar::bytes("copying");
-    let job = copy_out::Job {
-        from: &*files,
+    let job = Job {
         volume: &what.volume,
         to,
         resume: what.resume,
     };
-    let summary = copy_out::copy_out(&job, &bar, &mut |verdict| {
+    let summary = recover::salvage(volume.into_opened()?, &job, &bar, &mut |verdict| {
         if what.json {
             bar.line(&json_line(&record(verdict)));
-        } else if let Some(problem) = problem(&verdict.outcome) {
+        } else if let Some(problem) = problem(verdict) {
             bar.line(&format!("{}: {problem}", shown(&verdict.path)));
         }
     });
     bar.end();
     let summary = summary?;
-    drop(lock);
+    if !summary.is_complete() {
+        let path = to.join(journal::NAME);
+        message::note(format_args!(
+            "what is not whole is listed in {}",
+            path.display()
+        ));
+    }
     finish(&summary, what.json)
 }
 
@@ -32,14 +37,29 @@ fn finish(summary: &Summary, as_json: bool) -> Result<ExitCode> {
         attributes,
         lost,
         lost_bytes,
+        names_from_content,
+        names_lost,
     } = *summary;
     if as_json {
-        let line = json!({"whole": whole, "ranges_lost": ranges, "attributes_lost": attributes, "lost": lost, "bytes_lost": lost_bytes});
+        let line = json!({
+            "whole": whole,
+            "ranges_lost": ranges,
+            "attributes_lost": attributes,
+            "lost": lost,
+            "bytes_lost": lost_bytes,
+            "names_from_content": names_from_content,
+            "names_lost": names_lost,
+        });
         outln!("{}", json_line(&json!({"summary": line})))?;
     } else {
         outln!(
             "{whole} whole, {ranges} with bytes lost ({lost_bytes} bytes), {attributes} with attributes lost, {lost} lost"
         )?;
+        if names_from_content + names_lost > 0 {
+            outln!(
+                "{names_from_content} names put back from what the files say, {names_lost} names lost"
+            )?;
+        }
     }
     match summary.is_complete() {
         true => Ok(ExitCode::SUCCESS),
@@ -47,8 +67,8 @@ fn finish(summary: &Summary, as_json: bool) -> Result<ExitCode> {
     }
 }
 
-fn problem(outcome: &Outcome) -> Option<String> {
-    match outcome {
+fn problem(verdict: &Verdict) -> Option<String> {
+    let outcome = match &verdict.outcome {
         Outcome::Whole | Outcome::Earlier => None,
         Outcome::Ranges(ranges) => {
             let ranges: Vec<_> = ranges
@@ -59,42 +79,19 @@ fn problem(outcome: &Outcome) -> Option<String> {
         }
         Outcome::Attributes(which) => Some(format!("attributes lost: {}", which.join(", "))),
         Outcome::Lost(why) => Some(format!("lost: {why}")),
-    }
-}
-
-fn record(verdict: &Verdict) -> Json {
-    let (word, detail) = match &verdict.outcome {
-        Outcome::Whole => ("whole", Json::Null),
-        Outcome::Earlier => ("earlier", Json::Null),
-        Outcome::Ranges(ranges) => (
-            "ranges",
-            ranges.iter().map(|r| json!([r.start, r.end])).collect(),
-        ),
-        Outcome::Attributes(which) => ("attributes", json!(which)),
-        Outcome::Lost(why) => ("lost", json!(why)),
     };
-    json!({"path": shown(&verdict.path), "verdict": word, "detail": detail})
+    match (outcome, verdict.placed) {
+        (None, Placed::Lost) => Some("name lost".to_owned()),
+        (Some(what), Placed::Lost) => Some(format!("name lost; {what}")),
+        (outcome, Placed::Name | Placed::Content) => outcome,
+    }
 }
 
-/// A path that cannot drive the terminal: control characters and bytes that are not text as `\xNN`.
 fn shown(path: &Path) -> String {
-    shown_bytes(path.as_os_str().as_bytes())
+    journal::shown(path.as_os_str().as_bytes())
 }
 
-/// As [`shown`].
+/// A path that cannot drive the terminal.
 pub fn shown_bytes(path: &[u8]) -> String {
-    if path.is_empty() {
-        return ".".to_owned();
-    }
-    let mut out = String::new();
-    for chunk in path.utf8_chunks() {
-        for c in chunk.valid().chars() {
-            match c.is_control() || c == '\\' {
-                true => out.extend(c.to_string().bytes().map(|b| format!("\\x{b:02x}"))),
-                false => out.push(c),
-            }
-        }
-        out.extend(chunk.invalid().iter().map(|b| format!("\\x{b:02x}")));
-    }
-    out
+    journal::shown(path)
 }
