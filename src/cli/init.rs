@@ -1,4 +1,5 @@
 //! `cryptfs init`: make a volume.
+use super::sheet::{Sheet, SheetArgs};
 use super::{Code, Common, Error, Result, message};
 use crate::crypto::tag::Algorithm;
 use crate::crypto::xts::Cipher;
@@ -36,6 +37,8 @@ pub struct InitArgs {
     /// Write a recovery kit to this file
     #[arg(long, value_name = "FILE")]
     pub kit: Option<PathBuf>,
+    #[command(flatten)]
+    pub sheet: SheetArgs,
     /// An image file instead of a directory
     #[arg(long)]
     pub image: bool,
@@ -117,6 +120,7 @@ pub fn run(args: &InitArgs, common: &Common) -> Result<ExitCode> {
             "name a file that does not exist",
         ));
     }
+    args.sheet.check(&args.volume)?;
     let keystore = common.make_keystore()?;
     let log = AuditLog::of(&keystore);
     log.probe()?;
@@ -125,7 +129,7 @@ pub fn run(args: &InitArgs, common: &Common) -> Result<ExitCode> {
         action: "init",
         volume: &made.volume.header().uuid,
         protector: Some(&made.password_id),
-        result: if args.quiet {
+        result: if args.quiet && args.sheet.file.is_none() {
             "created"
         } else {
             "created, disclosed"
@@ -152,6 +156,14 @@ pub fn run(args: &InitArgs, common: &Common) -> Result<ExitCode> {
         message::note(
             "keep the recovery password elsewhere: without it and without the keyfile the data is lost",
         );
+    }
+    args.sheet.write(&Sheet {
+        volume: made.volume.place().path(),
+        header,
+        id: &made.password_id,
+        password: &made.recovery_password,
+    })?;
+    if !args.quiet || args.sheet.file.is_some() {
         // Shown: from now on the volume no longer asks to have its password exported.
         let id = made.password_id;
         made.volume

@@ -22,6 +22,7 @@ mod progress;
 mod recover;
 mod recovery_keys;
 mod report;
+mod sheet;
 mod status;
 mod umount;
 

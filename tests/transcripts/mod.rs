@@ -4,6 +4,7 @@ mod keys;
 mod life;
 mod records;
 mod salvage;
+mod sheet;
 
 use std::io::Write;
 use std::path::{Path, PathBuf};

@@ -1,4 +1,5 @@
 //! `cryptfs key add` and `cryptfs key enrol`.
+use super::super::sheet::{Sheet, SheetArgs};
 use super::super::{Code, Error, ask, kit};
 use super::*;
 use crate::crypto::kdf::Stretch;
@@ -26,6 +27,8 @@ pub struct AddArgs {
     /// Where to write that keyfile; must not exist
     #[arg(long, value_name = "FILE", requires = "computer")]
     pub keyfile: Option<PathBuf>,
+    #[command(flatten)]
+    pub sheet: SheetArgs,
     #[command(flatten)]
     pub costs: Costs,
 }
@@ -66,6 +69,7 @@ pub struct EnrolArgs {
 
 /// Runs `cryptfs key add`.
 pub fn add(args: &AddArgs, common: &Common) -> Result<()> {
+    args.sheet.check(&args.volume)?;
     let (keystore, mut volume) = unlock(&args.volume, common)?;
     if args.passphrase {
         let typed = ask::new_passphrase(args.fd)?;
@@ -82,6 +86,12 @@ pub fn add(args: &AddArgs, common: &Common) -> Result<()> {
     log(&keystore, &volume, "key add", &id, "added, disclosed")?;
     outln!("Password ID:        {}", uuid::text(&id))?;
     outln!("Recovery password:  {}", password.reveal())?;
+    args.sheet.write(&Sheet {
+        volume: volume.place().path(),
+        header: volume.header(),
+        id: &id,
+        password: &password,
+    })?;
     volume.delivered(&keystore, &id)?;
     let path = args.volume.display();
     message::hint(format_args!(

@@ -1,4 +1,5 @@
 //! `cryptfs key rotate`: pending, delivered, proven; then the old one is removed from every copy.
+use super::super::sheet::{Sheet, SheetArgs};
 use super::super::{Code, Error, ask};
 use super::add::Costs;
 use super::*;
@@ -28,11 +29,14 @@ pub struct RotateArgs {
     #[arg(long, value_name = "N")]
     pub fd: Option<u32>,
     #[command(flatten)]
+    pub sheet: SheetArgs,
+    #[command(flatten)]
     pub costs: Costs,
 }
 
 /// Runs `cryptfs key rotate`.
 pub fn run(args: &RotateArgs, common: &Common) -> Result<()> {
+    args.sheet.check(&args.volume)?;
     let (keystore, mut volume) = unlock(&args.volume, common)?;
     if args.keyfile {
         let id = volume.rotate_keyfile(&keystore)?;
@@ -79,6 +83,12 @@ fn begin(args: &RotateArgs, keystore: &Keystore, volume: &mut Volume) -> Result<
     outln!("Replaces:           {}", uuid::text(&begun.old))?;
     outln!("Password ID:        {}", uuid::text(&begun.new))?;
     outln!("Recovery password:  {}", begun.password.reveal())?;
+    args.sheet.write(&Sheet {
+        volume: volume.place().path(),
+        header: volume.header(),
+        id: &begun.new,
+        password: &begun.password,
+    })?;
     Ok(volume.delivered(keystore, &begun.new)?)
 }
 

@@ -81,7 +81,7 @@ impl Identity {
                 self.steps = hint::read(&payload, valid);
                 let proven = layout::start(last + 1).saturating_sub((PAYLOAD - valid) as u64);
                 match proven == claimed {
-                    true if length % UNIT as u64 > 0 => claimed,
+                    true if !length.is_multiple_of(UNIT as u64) => claimed,
                     _ => proven.max(closed),
                 }
             }
