@@ -4,6 +4,7 @@ use super::{Code, Error, Result, message};
 use crate::crypto::secret::Secret;
 use crate::volume::RecoveryPassword;
 use crate::volume::recovery_password::{Entry, GROUPS, ParseError};
+use crate::volume::share::Share;
 use rustix::stdio::stdin;
 use rustix::termios::{
     LocalModes, OptionalActions, SpecialCodeIndex, Termios, isatty, tcgetattr, tcsetattr,
@@ -28,6 +29,55 @@ pub fn recovery_password(fd: Option<u32>) -> Result<RecoveryPassword> {
         return typed();
     }
     read_line(stdin(), Path::new("standard input"))
+}
+
+/// A recovery password from its shares, one in each line, until there are enough.
+pub fn shares(fd: Option<u32>) -> Result<RecoveryPassword> {
+    let path = PathBuf::from(match fd {
+        Some(fd) => format!("/proc/self/fd/{fd}"),
+        None => "standard input".to_owned(),
+    });
+    let file = match fd {
+        Some(_) => Some(File::open(&path).map_err(Error::io(&path))?),
+        None => None,
+    };
+    let from = file.as_ref().map_or(stdin(), |file| file.as_fd());
+    let terminal = match isatty(from) {
+        true => Some(Terminal::silent(from).map_err(Error::io(&path))?),
+        false => None,
+    };
+    let mut shares: Vec<Share> = Vec::new();
+    loop {
+        let line = match &terminal {
+            Some(terminal) => {
+                eprint!("share {} (not shown): ", shares.len() + 1);
+                let line = terminal.line()?;
+                eprintln!();
+                line
+            }
+            None => one_line(from, &path)?,
+        };
+        let typed = Share::parse(line.text()?.trim()).and_then(|share| {
+            share.fits(&shares)?;
+            Ok(share)
+        });
+        match typed {
+            Ok(share) => {
+                message::note(format_args!("share {} is right", share.number()));
+                shares.push(share);
+            }
+            Err(error) if terminal.is_some() => {
+                message::warning(format_args!("{error}; type it again"));
+            }
+            Err(error) => return Err(Error::told(Code::WrongKey, error.to_string(), "")),
+        }
+        let enough = shares.first().map_or(1, |first| usize::from(first.needed));
+        if shares.len() >= enough
+            && let Some(password) = Share::combine(&shares)
+        {
+            return Ok(password);
+        }
+    }
 }
 
 /// A passphrase, wiped when dropped.

@@ -1,5 +1,6 @@
 //! `cryptfs init`: make a volume.
-use super::sheet::{Sheet, SheetArgs};
+use super::deliver::DeliverArgs;
+use super::sheet::Sheet;
 use super::{Code, Common, Error, Result, message};
 use crate::crypto::tag::Algorithm;
 use crate::crypto::xts::Cipher;
@@ -38,7 +39,7 @@ pub struct InitArgs {
     #[arg(long, value_name = "FILE")]
     pub kit: Option<PathBuf>,
     #[command(flatten)]
-    pub sheet: SheetArgs,
+    pub deliver: DeliverArgs,
     /// An image file instead of a directory
     #[arg(long)]
     pub image: bool,
@@ -92,7 +93,7 @@ impl InitArgs {
                 NamesName::Base32hex => NameEncoding::Base32Hex,
             },
             label: self.label.clone(),
-            escrow: !self.no_escrow,
+            escrow: self.deliver.escrow(self.no_escrow),
             iterations: self.pbkdf2_iterations,
         }
     }
@@ -108,8 +109,8 @@ pub fn run(args: &InitArgs, common: &Common) -> Result<ExitCode> {
             hint,
         ));
     }
-    if args.quiet && args.no_escrow {
-        let message = "--quiet with --no-escrow would leave nobody with the recovery password";
+    if args.quiet && !args.deliver.elsewhere() && !args.deliver.escrow(args.no_escrow) {
+        let message = "--quiet without escrow would leave nobody with the recovery password";
         return Err(Error::told(Code::Usage, message, "leave one of them out"));
     }
     if let Some(path) = args.kit.as_ref().filter(|path| path.exists()) {
@@ -120,7 +121,7 @@ pub fn run(args: &InitArgs, common: &Common) -> Result<ExitCode> {
             "name a file that does not exist",
         ));
     }
-    args.sheet.check(&args.volume)?;
+    args.deliver.check(&args.volume)?;
     let keystore = common.make_keystore()?;
     let log = AuditLog::of(&keystore);
     log.probe()?;
@@ -129,7 +130,7 @@ pub fn run(args: &InitArgs, common: &Common) -> Result<ExitCode> {
         action: "init",
         volume: &made.volume.header().uuid,
         protector: Some(&made.password_id),
-        result: if args.quiet && args.sheet.file.is_none() {
+        result: if args.quiet && !args.deliver.elsewhere() {
             "created"
         } else {
             "created, disclosed"
@@ -141,14 +142,19 @@ pub fn run(args: &InitArgs, common: &Common) -> Result<ExitCode> {
         return Err(error.into());
     }
     let header = made.volume.header();
+    let sheet = Sheet {
+        volume: made.volume.place().path(),
+        header,
+        id: &made.password_id,
+        password: &made.recovery_password,
+    };
     if !args.quiet {
         outln!(
             "Volume:             {}",
             made.volume.place().path().display()
         )?;
         outln!("Volume ID:          {}", uuid::text(&header.uuid))?;
-        outln!("Password ID:        {}", uuid::text(&made.password_id))?;
-        outln!("Recovery password:  {}", made.recovery_password.reveal())?;
+        args.deliver.print(&sheet)?;
         outln!(
             "Keyfile:            {}",
             keystore.keyfile_path(&header.uuid).display()
@@ -157,13 +163,8 @@ pub fn run(args: &InitArgs, common: &Common) -> Result<ExitCode> {
             "keep the recovery password elsewhere: without it and without the keyfile the data is lost",
         );
     }
-    args.sheet.write(&Sheet {
-        volume: made.volume.place().path(),
-        header,
-        id: &made.password_id,
-        password: &made.recovery_password,
-    })?;
-    if !args.quiet || args.sheet.file.is_some() {
+    args.deliver.write(&sheet)?;
+    if !args.quiet || args.deliver.elsewhere() {
         // Shown: from now on the volume no longer asks to have its password exported.
         let id = made.password_id;
         made.volume

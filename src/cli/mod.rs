@@ -10,6 +10,7 @@ mod ask;
 mod audit;
 mod bench;
 mod check;
+mod deliver;
 mod doctor;
 mod erase;
 mod header;

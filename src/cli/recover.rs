@@ -69,6 +69,9 @@ struct What {
     /// Which volume of the keystore it is, by the beginning of its ID, where the volume's own header is lost
     #[arg(long, value_name = "PREFIX")]
     id: Option<String>,
+    /// Unlock with shares of the recovery password, typed one after the other
+    #[arg(long, conflicts_with = "passphrase")]
+    shares: bool,
     /// Unlock with a passphrase instead of a recovery password
     #[arg(long)]
     passphrase: bool,

@@ -29,6 +29,7 @@ pub mod protector;
 pub mod recovery_password;
 pub mod rotate;
 pub mod same_disk;
+pub mod share;
 pub mod state;
 pub mod unlocked;
 pub mod uuid;

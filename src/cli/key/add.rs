@@ -1,5 +1,6 @@
 //! `cryptfs key add` and `cryptfs key enrol`.
-use super::super::sheet::{Sheet, SheetArgs};
+use super::super::deliver::DeliverArgs;
+use super::super::sheet::Sheet;
 use super::super::{Code, Error, ask, kit};
 use super::*;
 use crate::crypto::kdf::Stretch;
@@ -28,7 +29,7 @@ pub struct AddArgs {
     #[arg(long, value_name = "FILE", requires = "computer")]
     pub keyfile: Option<PathBuf>,
     #[command(flatten)]
-    pub sheet: SheetArgs,
+    pub deliver: DeliverArgs,
     #[command(flatten)]
     pub costs: Costs,
 }
@@ -69,7 +70,7 @@ pub struct EnrolArgs {
 
 /// Runs `cryptfs key add`.
 pub fn add(args: &AddArgs, common: &Common) -> Result<()> {
-    args.sheet.check(&args.volume)?;
+    args.deliver.check(&args.volume)?;
     let (keystore, mut volume) = unlock(&args.volume, common)?;
     if args.passphrase {
         let typed = ask::new_passphrase(args.fd)?;
@@ -82,16 +83,20 @@ pub fn add(args: &AddArgs, common: &Common) -> Result<()> {
         return add_computer(&keystore, &mut volume, computer, file);
     }
     let rounds = args.costs.pbkdf2_iterations;
-    let (id, password) = volume.add_recovery_password(Some(&keystore), !args.no_escrow, rounds)?;
+    let (id, password) = volume.add_recovery_password(
+        Some(&keystore),
+        args.deliver.escrow(args.no_escrow),
+        rounds,
+    )?;
     log(&keystore, &volume, "key add", &id, "added, disclosed")?;
-    outln!("Password ID:        {}", uuid::text(&id))?;
-    outln!("Recovery password:  {}", password.reveal())?;
-    args.sheet.write(&Sheet {
+    let sheet = Sheet {
         volume: volume.place().path(),
         header: volume.header(),
         id: &id,
         password: &password,
-    })?;
+    };
+    args.deliver.print(&sheet)?;
+    args.deliver.write(&sheet)?;
     volume.delivered(&keystore, &id)?;
     let path = args.volume.display();
     message::hint(format_args!(

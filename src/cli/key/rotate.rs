@@ -1,5 +1,6 @@
 //! `cryptfs key rotate`: pending, delivered, proven; then the old one is removed from every copy.
-use super::super::sheet::{Sheet, SheetArgs};
+use super::super::deliver::DeliverArgs;
+use super::super::sheet::Sheet;
 use super::super::{Code, Error, ask};
 use super::add::Costs;
 use super::*;
@@ -16,6 +17,9 @@ pub struct RotateArgs {
     /// Read the new recovery password, as it was stored elsewhere, to prove it; then remove the old one
     #[arg(long, conflicts_with = "id")]
     pub finish: bool,
+    /// The new one was split: read its shares
+    #[arg(long, requires = "finish")]
+    pub shares: bool,
     /// Replace this computer's keyfile instead
     #[arg(long, conflicts_with_all = ["id", "finish", "passphrase"])]
     pub keyfile: bool,
@@ -29,14 +33,14 @@ pub struct RotateArgs {
     #[arg(long, value_name = "N")]
     pub fd: Option<u32>,
     #[command(flatten)]
-    pub sheet: SheetArgs,
+    pub deliver: DeliverArgs,
     #[command(flatten)]
     pub costs: Costs,
 }
 
 /// Runs `cryptfs key rotate`.
 pub fn run(args: &RotateArgs, common: &Common) -> Result<()> {
-    args.sheet.check(&args.volume)?;
+    args.deliver.check(&args.volume)?;
     let (keystore, mut volume) = unlock(&args.volume, common)?;
     if args.keyfile {
         let id = volume.rotate_keyfile(&keystore)?;
@@ -69,7 +73,7 @@ pub fn run(args: &RotateArgs, common: &Common) -> Result<()> {
 
 fn begin(args: &RotateArgs, keystore: &Keystore, volume: &mut Volume) -> Result<()> {
     let like = NewPassword {
-        escrow: !args.no_escrow,
+        escrow: args.deliver.escrow(args.no_escrow),
         iterations: args.costs.pbkdf2_iterations,
     };
     let begun = volume.begin_rotation(keystore, args.id.as_deref(), like)?;
@@ -81,14 +85,14 @@ fn begin(args: &RotateArgs, keystore: &Keystore, volume: &mut Volume) -> Result<
         "added, disclosed",
     )?;
     outln!("Replaces:           {}", uuid::text(&begun.old))?;
-    outln!("Password ID:        {}", uuid::text(&begun.new))?;
-    outln!("Recovery password:  {}", begun.password.reveal())?;
-    args.sheet.write(&Sheet {
+    let sheet = Sheet {
         volume: volume.place().path(),
         header: volume.header(),
         id: &begun.new,
         password: &begun.password,
-    })?;
+    };
+    args.deliver.print(&sheet)?;
+    args.deliver.write(&sheet)?;
     Ok(volume.delivered(keystore, &begun.new)?)
 }
 
@@ -103,7 +107,10 @@ fn finish(args: &RotateArgs, keystore: &Keystore, volume: &mut Volume) -> Result
         _ => {
             let ids: Vec<_> = under_way.iter().map(|(id, _)| uuid::text(id)).collect();
             message::note(format_args!("password ID {}", ids.join(" or ")));
-            let password = ask::recovery_password(args.fd)?;
+            let password = match args.shares || args.deliver.split.is_some() {
+                true => ask::shares(args.fd)?,
+                false => ask::recovery_password(args.fd)?,
+            };
             let opened = Locked::open(&args.volume)?.unlock(Credential::Recovery(&password))?;
             *opened.opened_with()
         }

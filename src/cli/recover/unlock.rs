@@ -56,7 +56,10 @@ fn by_passphrase(locked: &Locked, what: &What) -> Result<Volume> {
 }
 
 fn by_password(locked: &Locked, what: &What) -> Result<Volume> {
-    let password = ask::recovery_password(what.fd)?;
+    let password = match what.shares {
+        true => ask::shares(what.fd)?,
+        false => ask::recovery_password(what.fd)?,
+    };
     let mut bar = None;
     let unlocked = locked.unlock_recovery(&password, &mut |_, pairs| {
         let bar = bar.get_or_insert_with(|| {

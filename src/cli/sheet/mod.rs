@@ -93,6 +93,11 @@ impl SheetArgs {
 }
 
 impl Sheet<'_> {
+    /// As plain text.
+    pub fn text(&self) -> Zeroizing<String> {
+        self.render(Format::Text)
+    }
+
     fn render(&self, format: Format) -> Zeroizing<String> {
         let mut out = Zeroizing::new(String::with_capacity(LARGEST));
         match format {
