@@ -119,6 +119,7 @@ impl Error {
                 | V::KeystoreUnknown
                 | V::KeyfileMissing(_)
                 | V::KeyfileDamaged(_)
+                | V::Sealing { .. }
                 | V::KeyfileForeign { .. }
                 | V::Mode { .. }
                 | V::Owner { .. } => Code::Keystore,
@@ -183,7 +184,7 @@ fn volume_hint(error: &volume::Error) -> Option<String> {
     Some(match error {
         V::WrongPassword { .. } => "look for the sheet with one of these password IDs".to_owned(),
         V::WrongPassphrase => "check the keyboard layout and caps lock".to_owned(),
-        V::WrongKeyfile { .. } | V::KeyfileMissing(_) | V::KeyfileDamaged(_) | V::KeyfileForeign { .. } => {
+        V::WrongKeyfile { .. } | V::KeyfileMissing(_) | V::KeyfileDamaged(_) | V::KeyfileForeign { .. } | V::Sealing { .. } => {
             format!("{BY_HAND}; that makes a new keyfile")
         }
         V::NoProtector(ProtectorKind::Keyfile) => BY_HAND.to_owned(),

@@ -55,6 +55,14 @@ pub enum Error {
     /// Not a keyfile, or damaged.
     #[error("keyfile {} is damaged", .0.display())]
     KeyfileDamaged(PathBuf),
+    /// systemd-creds could not seal or open the keyfile.
+    #[error("keyfile {}: {source}", .path.display())]
+    Sealing {
+        /// The file.
+        path: PathBuf,
+        /// What it said.
+        source: io::Error,
+    },
     /// A keyfile under this volume's name that is for another one.
     #[error("keyfile {} is of another volume ({})", .path.display(), uuid::text(.volume))]
     KeyfileForeign {

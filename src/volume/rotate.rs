@@ -9,7 +9,7 @@ use super::error::{Error, Result};
 use super::header::Header;
 use super::keyfile::Keyfile;
 use super::keys::Uuid;
-use super::keystore::Keystore;
+use super::keystore::{Keystore, Protection};
 use super::locked::Locked;
 use super::protector::{
     Credential, NewProtector, Protector, ProtectorKind, ProtectorState, REPLACES,
@@ -116,10 +116,14 @@ impl Volume {
     }
 
     /// Replaces this computer's keyfile. The new one is proven on the volume as it then is on the disk, before the old one is
-    /// removed.
-    pub fn rotate_keyfile(&mut self, keystore: &Keystore) -> Result<Uuid> {
+    /// removed. `protection`: another form in the keystore than before.
+    pub fn rotate_keyfile(
+        &mut self,
+        keystore: &Keystore,
+        protection: Option<Protection>,
+    ) -> Result<Uuid> {
         let keyfile = Keyfile::random(&self.header().uuid);
-        keystore.stage_keyfile(&keyfile)?;
+        keystore.stage_keyfile(&keyfile, protection)?;
         let credential = Credential::Keyfile(&keyfile.key, &keyfile.slot);
         let host = keystore.host();
         let from = NewProtector {
@@ -134,7 +138,12 @@ impl Volume {
             keystore.drop_staged_keyfile(&keyfile.volume)?;
             return Err(error);
         }
-        Locked::open(self.place().path())?.unlock(credential)?;
+        // As the next mount is going to read it.
+        let kept = keystore.keyfiles(&keyfile.volume)?;
+        let kept = kept.iter().find(|kept| kept.slot == keyfile.slot);
+        let kept =
+            kept.ok_or_else(|| Error::KeyfileMissing(keystore.keyfile_path(&keyfile.volume)))?;
+        Locked::open(self.place().path())?.unlock(Credential::Keyfile(&kept.key, &kept.slot))?;
         self.update(Some(keystore), |header, _| {
             for place in &mut header.slots {
                 let old = |p: &Protector| {

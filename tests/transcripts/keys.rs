@@ -216,3 +216,47 @@ fn a_keyfile_for_another_computer_is_spent_there() {
         .says(&["0 findings"]);
     bench.cryptfs(&enrol, "").fails(10, &["does not open"]);
 }
+
+#[test]
+fn a_keyfile_sealed_to_this_computer() {
+    if !crate::needs::program("systemd-creds") || !crate::needs::root("systemd-creds") {
+        return;
+    }
+    let (bench, password, _) = Bench::with_volume();
+    let said = rotate(&bench, &["--keyfile", "--protect", "systemd-creds"], "");
+    if said.err.contains("systemd-creds:") {
+        crate::needs::say("systemd-creds cannot seal on this machine");
+        bench
+            .cryptfs(&["doctor", "volume"], "")
+            .says(&["ok      unlock"]);
+        return;
+    }
+    said.says(&["replaces this computer's old one"]);
+    let sealed = std::fs::read(bench.keyfile()).expect("read");
+    assert!(!sealed.starts_with(b"CFSKEY"));
+    bench
+        .cryptfs(&["doctor", "volume"], "")
+        .says(&["by systemd-creds", "ok      unlock"]);
+    // What replaces it stays sealed, by recover as well.
+    rotate(&bench, &["--keyfile"], "").says(&["replaces"]);
+    bench
+        .cryptfs(&["recover", "volume"], &password)
+        .says(&["by itself again"]);
+    bench
+        .cryptfs(&["doctor", "volume"], "")
+        .says(&["by systemd-creds", "ok      unlock"]);
+    // One that was sealed elsewhere does not open, and says what to do.
+    let mut other = std::fs::read(bench.keyfile()).expect("read");
+    other[100] = if other[100] == b'A' { b'B' } else { b'A' };
+    std::fs::write(bench.keyfile(), other).expect("written");
+    bench
+        .cryptfs(&["check", "volume"], "")
+        .fails(11, &["systemd-creds:", "cryptfs recover"]);
+    std::fs::remove_file(bench.keyfile()).expect("removed");
+    bench
+        .cryptfs(&["recover", "volume"], &password)
+        .says(&["by itself again"]);
+    bench
+        .cryptfs(&["doctor", "volume"], "")
+        .says(&["a file of mode 0600", "ok      unlock"]);
+}

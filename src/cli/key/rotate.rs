@@ -5,7 +5,9 @@ use super::super::{Code, Error, ask};
 use super::add::Costs;
 use super::*;
 use crate::volume::Credential;
+use crate::volume::keystore::Protection;
 use crate::volume::rotate::NewPassword;
+use clap::ValueEnum;
 
 /// Arguments of `cryptfs key rotate`.
 #[derive(Args, Clone, Debug)]
@@ -23,6 +25,9 @@ pub struct RotateArgs {
     /// Replace this computer's keyfile instead
     #[arg(long, conflicts_with_all = ["id", "finish", "passphrase"])]
     pub keyfile: bool,
+    /// Keep the new keyfile in this form: as a file of mode 0600, or sealed with this computer's own key (and TPM2, if any)
+    #[arg(long, value_enum, requires = "keyfile")]
+    pub protect: Option<ProtectName>,
     /// Replace the passphrase instead
     #[arg(long, conflicts_with_all = ["id", "finish"])]
     pub passphrase: bool,
@@ -38,12 +43,29 @@ pub struct RotateArgs {
     pub costs: Costs,
 }
 
+/// The forms of a keyfile.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+#[allow(missing_docs)]
+pub enum ProtectName {
+    File,
+    SystemdCreds,
+}
+
+impl From<ProtectName> for Protection {
+    fn from(name: ProtectName) -> Self {
+        match name {
+            ProtectName::File => Self::Plain,
+            ProtectName::SystemdCreds => Self::SystemdCreds,
+        }
+    }
+}
+
 /// Runs `cryptfs key rotate`.
 pub fn run(args: &RotateArgs, common: &Common) -> Result<()> {
     args.deliver.check(&args.volume)?;
     let (keystore, mut volume) = unlock(&args.volume, common)?;
     if args.keyfile {
-        let id = volume.rotate_keyfile(&keystore)?;
+        let id = volume.rotate_keyfile(&keystore, args.protect.map(Into::into))?;
         log(&keystore, &volume, "key rotate", &id, "keyfile replaced")?;
         return outln!(
             "keyfile {} replaces this computer's old one",
