@@ -60,6 +60,9 @@ struct What {
     /// Go on with an earlier salvage into the same destination
     #[arg(long, requires = "salvage")]
     resume: bool,
+    /// Where a unit fails its check, write what it decrypts to and not zeros; it is reported as lost all the same
+    #[arg(long, requires = "salvage")]
+    unverified: bool,
     /// Report each file as a line of JSON
     #[arg(long, requires = "salvage")]
     json: bool,

@@ -29,6 +29,8 @@ pub struct Job<'a> {
     pub to: &'a Path,
     /// The destination holds an earlier salvage: what it finished is not copied again.
     pub resume: bool,
+    /// Write what damaged units decrypt to, and not zeros.
+    pub unverified: bool,
 }
 
 /// Copies everything out. `report` hears each verdict; progress counts bytes.
@@ -57,7 +59,8 @@ pub fn salvage(
         VolumeKind::Directory => {
             let source = Source::new(opened).map_err(Error::sys(job.volume))?;
             let plan = Plan::of(&source).map_err(Error::sys(job.volume))?;
-            run(&source, &plan, top.as_fd(), progress, &mut tell);
+            let buffers = || Buffers::new(job.unverified);
+            run(&source, &plan, top.as_fd(), &buffers, progress, &mut tell);
         }
     }
     match failed {
@@ -70,6 +73,7 @@ fn run(
     source: &Source,
     plan: &Plan,
     top: BorrowedFd<'_>,
+    buffers: &(dyn Fn() -> Buffers + Sync),
     progress: &dyn Progress,
     tell: &mut dyn FnMut(Verdict),
 ) {
@@ -93,7 +97,7 @@ fn run(
             let said = said; // dropped when all is done
             scan::parallel(
                 plan.files.len(),
-                || (Buffers::default(), said.clone()),
+                || (buffers(), said.clone()),
                 |(buffers, said), index| {
                     let file = &plan.files[index];
                     let mut copy = Copy {

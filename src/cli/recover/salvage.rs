@@ -10,6 +10,7 @@ pub fn salvage(volume: Volume, to: &Path, what: &What) -> Result<ExitCode> {
         volume: &what.volume,
         to,
         resume: what.resume,
+        unverified: what.unverified,
     };
     let summary = recover::salvage(volume.into_opened()?, &job, &bar, &mut |verdict| {
         if what.json {

@@ -188,8 +188,16 @@ impl Identity {
             // A disk that cannot read one page of a batch may still read the others.
             let readable = whole || read_page(fd, index).map(|again| *page = again).is_some();
             let opened = unit::open(&self.keys, self.id, self.epoch, index, page, skip, out);
-            if !readable || !opened.is_ok_and(|valid| valid > 0 || self.is_sparse()) {
+            let good = matches!(opened, Ok(valid) if valid > 0 || self.is_sparse());
+            if !readable || !good {
                 out.fill(0);
+                // Another file's unit, or a page of zeros, would only give noise.
+                let damaged = matches!(opened, Err(Damage::Tag | Damage::Malformed));
+                if readable && damaged && buffers.unverified {
+                    let mut payload = [0; PAYLOAD];
+                    unit::decrypt(&self.keys, index, page, &mut payload);
+                    out.copy_from_slice(&payload[skip..]);
+                }
                 lose(lost, range);
             }
         }
@@ -200,13 +208,18 @@ impl Identity {
 
 /// What a thread reads into and decrypts to.
 pub struct Buffers {
+    /// Where a unit does not authenticate, take what it decrypts to (a flipped bit costs 16 bytes) and not zeros. It is
+    /// reported as lost all the same.
+    unverified: bool,
     pages: Vec<u8>,
     plain: Vec<u8>,
 }
 
-impl Default for Buffers {
-    fn default() -> Self {
+impl Buffers {
+    /// For one thread.
+    pub fn new(unverified: bool) -> Self {
         Self {
+            unverified,
             pages: vec![0; BATCH as usize * UNIT],
             plain: vec![0; BATCH as usize * PAYLOAD],
         }
