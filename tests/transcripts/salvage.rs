@@ -272,3 +272,48 @@ fn what_fails_its_check_can_be_had_unverified() {
         "{wrong:?}"
     );
 }
+
+/// fsck has found a directory without its name: everything in it still has one, and the files say what the directory was called.
+#[test]
+fn a_directory_from_lost_and_found_goes_back_to_its_place() {
+    let (bench, password, _) = Bench::with_volume();
+    fill(&bench);
+    let volume = bench.path("volume");
+    let stored = backing_file(&bench)
+        .parent()
+        .expect("a directory")
+        .to_owned();
+    std::fs::create_dir(volume.join("lost+found")).expect("made");
+    let stored = match stored == volume {
+        // The file's other name, at the root, was found first.
+        true => std::fs::read_dir(&volume)
+            .expect("readable")
+            .map(|entry| entry.expect("an entry").path())
+            .find(|path| path.is_dir() && path.extension().is_some() && !path.ends_with(".cryptfs"))
+            .expect("the directory"),
+        false => stored,
+    };
+    std::fs::rename(stored, volume.join("lost+found/#4711")).expect("renamed");
+    // Half a backup: the volume's own directory did not make it.
+    bench
+        .cryptfs(&["kit", "volume", "kit"], "")
+        .says(&["written"]);
+    std::fs::remove_dir_all(volume.join(".cryptfs")).expect("removed");
+    std::fs::remove_file(volume.join("cryptfs.volume")).expect("removed");
+    std::fs::remove_dir_all(bench.path("keys")).expect("removed");
+    let salvage = ["--json", "--kit", "kit", "--salvage", "out", "volume"];
+    let said = bench.rescue(&salvage, &password);
+    for (path, name) in [
+        ("dir/file", "from content"),
+        ("dir/fifo", "from content"),
+        ("again", "kept"),
+    ] {
+        let line = said
+            .out
+            .lines()
+            .find(|line| line.contains(&format!(r#""path":"{path}""#)));
+        let line = line.unwrap_or_else(|| panic!("no {path} in:\n{}{}", said.out, said.err));
+        assert!(line.contains(&format!(r#""name":"{name}""#)), "{line}");
+    }
+    compare(&bench.path("out"));
+}
