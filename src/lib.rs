@@ -21,7 +21,7 @@
 //!            crypto      sys         sys is a leaf: raw system calls
 //! ```
 //!
-//! Each outside crate has one door: `fuser` only in fuse/, `clap` and `indicatif` only in cli/, ciphers and hashes
+//! Each outside crate has one door: `fuser` only in fuse/, `clap`, `indicatif` and `qrcode` only in cli/, ciphers and hashes
 //! only in crypto/, `serde` and `bincode` only in codec.rs, `libc` only in sys. `unsafe` stands in sys and in crypto's two
 //! kernels, xts/vaes.rs and tag/vpclmul.rs. `tests/layers.rs` enforces it.
 

@@ -46,7 +46,7 @@ const MAY_USE: [(&str, &[&str]); 10] = [
 /// Crates, and the one place of each. "" is any place.
 const DOORS: [(&str, &[&str]); 9] = [
     ("fuse/", &["fuser"]),
-    ("cli/", &["clap", "indicatif"]),
+    ("cli/", &["clap", "indicatif", "qrcode"]),
     (
         "crypto/",
         &[

@@ -6,6 +6,7 @@
 //! | [`crash`] | a power cut before every operation loses nothing that was promised |
 //! | [`directory`] | the directory layer through its trait, and the format's rules |
 //! | [`hostile`] | damaged backing files give errors, never other bytes |
+//! | [`drill`] | every disaster that RECOVERY promises a way back from, on a volume of 5 000 files |
 //! | [`kinds`] | the kinds of volume that the suites below run on |
 //! | [`layers`] | the layer rule, and the one door of each outside crate |
 //! | [`needs`] | what the machine must have |
@@ -14,6 +15,7 @@
 //! | [`transcripts`] | what people type and see: every command that needs no mount, and every wrong input |
 //! | [`docs`] | the manual pages and the README say what the programs do |
 //! | [`acceptance`] | nothing leaks; lost headers come back; what is refused changes nothing |
+//! | [`schema`] | what programs may rely on in `--json` outputs |
 //! | [`programs`] | git, cargo, sqlite, rsync and tar on a real mount, compared with the plain disk |
 //!
 //! Everyday runs are short. For long ones:
@@ -31,15 +33,17 @@ mod acceptance;
 mod crash;
 mod directory;
 mod docs;
+#[cfg(feature = "fuse")]
+mod drill;
 mod hostile;
 mod kinds;
 mod layers;
-#[cfg(feature = "fuse")]
 mod model;
 #[cfg(feature = "fuse")]
 mod mount;
 mod needs;
 #[cfg(feature = "fuse")]
 mod programs;
+mod schema;
 mod transcripts;
 mod vectors;

@@ -115,12 +115,13 @@ fn unlock(locked: &Locked, keystore: &Keystore, fd: Option<u32>) -> Result<Volum
 
 fn put_back(mut volume: Volume, known: u64, keystore: &Keystore) -> Result<ExitCode> {
     let uuid = volume.header().uuid;
-    AuditLog::of(keystore).append(&Event {
+    let event = Event {
         action: "header restore",
         volume: &uuid,
         protector: None,
         result: "restored",
-    })?;
+    };
+    AuditLog::of(keystore).append_sealed(&volume.audit_key(), &event)?;
     volume.put_back(known, keystore)?;
     outln!(
         "header put back into every copy, as number {}",

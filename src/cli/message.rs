@@ -4,7 +4,7 @@
 //! cryptfs: error: volume /srv/data is already mounted
 //! cryptfs: hint: unmount it with cryptfs umount DIR
 //! ```
-use crate::volume::{self, ProtectorKind};
+use crate::volume::{self, ProtectorKind, uuid};
 use crate::{fs, recover};
 use std::fmt::{self, Display};
 use std::io::{self, Write};
@@ -119,6 +119,7 @@ impl Error {
                 | V::KeystoreUnknown
                 | V::KeyfileMissing(_)
                 | V::KeyfileDamaged(_)
+                | V::Sealing { .. }
                 | V::KeyfileForeign { .. }
                 | V::Mode { .. }
                 | V::Owner { .. } => Code::Keystore,
@@ -133,8 +134,10 @@ impl Error {
                 | V::NotAVolume(_)
                 | V::NotEmpty(_)
                 | V::AlreadyAVolume(_) => Code::Place,
-                V::Label | V::Cost | V::WhichProtector { .. } => Code::Usage,
+                V::Label | V::Cost | V::WhichProtector { .. } | V::RotateWhich(_) => Code::Usage,
                 V::NoFreeSlot
+                | V::RotationUnderWay { .. }
+                | V::NoRotation
                 | V::LastProtector { .. }
                 | V::PartlyWritten { .. }
                 | V::Audit { .. }
@@ -191,7 +194,7 @@ fn volume_hint(error: &volume::Error) -> Option<String> {
     Some(match error {
         V::WrongPassword { .. } => "look for the sheet with one of these password IDs".to_owned(),
         V::WrongPassphrase => "check the keyboard layout and caps lock".to_owned(),
-        V::WrongKeyfile { .. } | V::KeyfileMissing(_) | V::KeyfileDamaged(_) | V::KeyfileForeign { .. } => {
+        V::WrongKeyfile { .. } | V::KeyfileMissing(_) | V::KeyfileDamaged(_) | V::KeyfileForeign { .. } | V::Sealing { .. } => {
             format!("{BY_HAND}; that makes a new keyfile")
         }
         V::NoProtector(ProtectorKind::Keyfile) => BY_HAND.to_owned(),
@@ -217,6 +220,12 @@ fn volume_hint(error: &volume::Error) -> Option<String> {
         V::AlreadyMounted(_) => "unmount it with cryptfs umount DIR".to_owned(),
         V::NotEmpty(_) => "name a new or empty directory; copy the files in once it is mounted".to_owned(),
         V::AlreadyAVolume(_) => "mount it with cryptfs mount VOLUME MOUNTPOINT".to_owned(),
+        V::RotateWhich(_) => "name the one to replace by its ID; cryptfs key list VOLUME shows them".to_owned(),
+        V::RotationUnderWay { new, .. } => format!(
+            "prove the new one with cryptfs key rotate --finish VOLUME, or give it up with cryptfs key remove VOLUME {}",
+            uuid::short(new)
+        ),
+        V::NoRotation => "begin one with cryptfs key rotate VOLUME".to_owned(),
         V::WhichProtector { .. } => "cryptfs key list VOLUME shows the IDs".to_owned(),
         V::LastProtector { .. } => "add another one first with cryptfs key add VOLUME".to_owned(),
         V::NoFreeSlot => "remove one with cryptfs key remove".to_owned(),

@@ -126,7 +126,7 @@ fn fill(path: &Path, options: &CreateOptions, keystore: &Keystore) -> Result<Cre
 
 /// The keyfile first: a volume that this computer could not open never comes to be.
 fn write(volume: &Volume, keyfile: &Keyfile, keystore: &Keystore) -> Result<()> {
-    keystore.stage_keyfile(keyfile)?;
+    keystore.stage_keyfile(keyfile, None)?;
     keystore.commit_keyfile(&keyfile.volume)?;
     drop(volume.place().lock(Access::ReadWrite)?); // makes the file, so that readers find it
     copies::write_all(volume.place(), volume.header_bytes())?;
