@@ -5,6 +5,7 @@
 //! | [`vectors`] | the standards' vectors, and our own from an independent implementation |
 //! | [`directory`] | the directory layer through its trait, and the format's rules |
 //! | [`kinds`] | the kinds of volume that the suites below run on |
+//! | [`golden`] | volumes made by version 1 of the format, which open for ever |
 //! | [`layers`] | the layer rule, and the one door of each outside crate |
 //! | [`live`], [`needs`] | a mount made by this process; what the machine must have |
 //! | [`model`] | random operations give what a plain in-memory tree gives, for every kind of volume |
@@ -14,6 +15,7 @@
 #![allow(unreachable_pub)] // nothing is exported from a test binary
 
 mod directory;
+mod golden;
 mod kinds;
 mod layers;
 #[cfg(feature = "fuse")]
