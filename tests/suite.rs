@@ -5,8 +5,9 @@
 //! | [`vectors`] | the standards' vectors, and our own from an independent implementation |
 //! | [`crash`] | a power cut before every operation loses nothing that was promised |
 //! | [`directory`] | the directory layer through its trait, and the format's rules |
+//! | [`golden`] | volumes of format 1 open for ever; a reader written from the manual alone agrees |
 //! | [`hostile`] | damaged backing files give errors, never other bytes |
-//! | [`drill`] | every disaster that RECOVERY promises a way back from, on a volume of 5 000 files |
+//! | [`drill`] | every disaster that recovery promises a way back from, on a volume of 5 000 files |
 //! | [`kinds`] | the kinds of volume that the suites below run on |
 //! | [`layers`] | the layer rule, and the one door of each outside crate |
 //! | [`needs`] | what the machine must have |
@@ -35,6 +36,7 @@ mod directory;
 mod docs;
 #[cfg(feature = "fuse")]
 mod drill;
+mod golden;
 mod hostile;
 mod kinds;
 mod layers;
