@@ -8,6 +8,7 @@ use cryptfs::directory::backing::Backing;
 use cryptfs::directory::name::{DirId, NameEncoding};
 use cryptfs::directory::{Directory, Options};
 use cryptfs::fs::{FileSystem, Result};
+use cryptfs::image::{self, Image, OpenError};
 use cryptfs::volume::keys::Keys;
 use std::path::Path;
 use std::sync::Arc;
@@ -25,7 +26,7 @@ pub trait VolumeKind: Sync {
 }
 
 /// All of them.
-pub const ALL: [&dyn VolumeKind; 1] = [&DirectoryVolume];
+pub const ALL: [&dyn VolumeKind; 2] = [&DirectoryVolume, &ImageVolume];
 
 /// One backing file for each file.
 pub struct DirectoryVolume;
@@ -69,8 +70,65 @@ impl VolumeKind for DirectoryVolume {
     }
 }
 
+/// One file.
+pub struct ImageVolume;
+
+impl ImageVolume {
+    /// The image's name in its directory.
+    pub const NAME: &str = "volume.img";
+
+    /// Makes an image of so many bytes.
+    pub fn format(&self, dir: &Path, size: u64) {
+        let path = dir.join(Self::NAME);
+        let file = std::fs::File::create_new(path).expect("make the image");
+        file.set_len(size).expect("set the image's size");
+        drop(file);
+        let who = (rustix::process::getuid(), rustix::process::getgid());
+        let owner = (who.0.as_raw(), who.1.as_raw());
+        image::format(self.fd(dir).into(), size, keys(), owner).expect("format the image");
+    }
+
+    /// The image, open for reading and writing.
+    pub fn fd(&self, dir: &Path) -> std::fs::File {
+        let mut how = std::fs::File::options();
+        let opened = how.read(true).write(true).open(dir.join(Self::NAME));
+        opened.expect("open the image")
+    }
+
+    /// Opens it with options of the test's choice.
+    pub fn open_on(&self, dir: &Path, options: &image::Options) -> Result<Image, OpenError> {
+        Image::open(self.fd(dir).into(), keys(), options)
+    }
+}
+
+impl VolumeKind for ImageVolume {
+    fn name(&self) -> &'static str {
+        "image"
+    }
+
+    fn create(&self, dir: &Path) {
+        self.format(dir, 64 << 20);
+    }
+
+    fn open(&self, dir: &Path, read_only: bool) -> Result<Arc<dyn FileSystem>> {
+        let options = image::Options {
+            read_only,
+            ..image::Options::default()
+        };
+        match self.open_on(dir, &options) {
+            Ok(image) => Ok(Arc::new(image)),
+            Err(OpenError::Fs(error)) => Err(error),
+            Err(error) => panic!("{error}"),
+        }
+    }
+
+    fn rules(&self) -> Rules {
+        Rules::default()
+    }
+}
+
 /// The keys of every test volume.
-fn keys() -> Arc<Keys> {
+pub fn keys() -> Arc<Keys> {
     let fvek = Secret::fill_with(|bytes| bytes.fill(7));
     let session = Secret::fill_with(|bytes| bytes.fill(9));
     let keys = Keys::derive(

@@ -10,15 +10,38 @@
 //! | [`space`] | which pages are free |
 //! | [`node`], [`tree`], [`key`] | the one tree, and what its items are |
 //! | [`ground`], [`store`] | what the tree stands on; changes and commits |
+//! | [`inode`], `items`, `names` | what the items mean |
+//! | [`core`] and those it names | the operations |
+//! | [`open`](fn@format) | making and opening |
+//! | [`snapshot`] | roots that are kept |
 
+pub mod acl;
+mod attr;
+mod content;
+pub mod core;
 pub mod device;
+mod filesystem;
 pub mod ground;
+pub mod inode;
+pub mod items;
 pub mod key;
 pub mod layout;
+mod list;
+mod make;
+mod names;
 pub mod node;
+pub mod nodes;
+mod open;
 pub mod pages;
 pub mod pointer;
+mod remove;
+pub mod snapshot;
 pub mod space;
 pub mod store;
 pub mod superblock;
+mod timer;
 pub mod tree;
+mod xattr;
+
+pub use filesystem::Image;
+pub use open::{OpenError, Options, format};
