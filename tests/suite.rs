@@ -4,6 +4,7 @@
 //! | --- | --- |
 //! | [`vectors`] | the standards' vectors, and our own from an independent implementation |
 //! | [`directory`] | the directory layer through its trait, and the format's rules |
+//! | [`image`] | images: damage is an error where it is, a power cut loses nothing promised, snapshots, a full volume |
 //! | [`kinds`] | the kinds of volume that the suites below run on |
 //! | [`layers`] | the layer rule, and the one door of each outside crate |
 //! | [`live`], [`needs`] | a mount made by this process; what the machine must have |
@@ -14,6 +15,7 @@
 #![allow(unreachable_pub)] // nothing is exported from a test binary
 
 mod directory;
+mod image;
 mod kinds;
 mod layers;
 #[cfg(feature = "fuse")]

@@ -5,7 +5,7 @@ use super::inode::{self, ACCESS_ACL, CAPABILITY};
 use super::items::Items;
 use super::key;
 use super::layout::{self, PAGE};
-use super::store::Change;
+use super::store::{CHANGE, Change};
 use crate::codec::InodeRecord;
 use crate::fs::{Attr, Error, Kind, NodeId, Result, SetAttr, Statfs};
 
@@ -50,7 +50,7 @@ impl Core {
             .sum();
         let free = space.available() + space.waiting();
         let (blocks, in_use) = (space.pages() - fixed, space.in_use());
-        let mut room = (space.room() + space.waiting()).min(free);
+        let mut room = (space.room() + space.waiting()).saturating_sub(CHANGE);
         drop(space);
         if let Some(below) = self.store.ground.pages.device.room_below(in_use) {
             room = room.min(below);

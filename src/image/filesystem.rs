@@ -1,5 +1,6 @@
 //! The trait: each operation is one call of the core.
 use super::core::Core;
+use super::layout;
 use super::make::Plan;
 use super::open::{self, OpenError, Options};
 use super::timer::Timer;
@@ -31,6 +32,11 @@ impl Image {
     /// The newest durable generation: for the keystore.
     pub fn generation(&self) -> u64 {
         self.core.store.durable()
+    }
+
+    /// The pages of the image that are in use: what a backup has to copy.
+    pub fn used(&self) -> Vec<std::ops::Range<u64>> {
+        self.core.store.ground.space.lock().used()
     }
 
     /// The core, to change something.
@@ -263,6 +269,10 @@ impl FileSystem for Image {
     }
     fn close(&self) -> Result<()> {
         self.timer.stop();
-        self.core.store.commit()
+        for _ in 0..layout::KEPT {
+            self.core.store.commit()?;
+            self.core.store.idle()?; // freed space is given back before the image is put away
+        }
+        Ok(())
     }
 }

@@ -13,10 +13,12 @@
 //! | [`inode`], `items`, `names` | what the items mean |
 //! | [`core`] and those it names | the operations |
 //! | [`open`](fn@format) | making and opening |
+//! | [`mod@check`] | every pointer of the image
 //! | [`snapshot`] | roots that are kept |
 
 pub mod acl;
 mod attr;
+pub mod check;
 mod content;
 pub mod core;
 pub mod device;
@@ -43,5 +45,6 @@ mod timer;
 pub mod tree;
 mod xattr;
 
+pub use check::check;
 pub use filesystem::Image;
 pub use open::{OpenError, Options, format};

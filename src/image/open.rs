@@ -27,6 +27,8 @@ pub struct Options {
     pub accept_rollback: bool,
     /// Where the newest generation is damaged at its root, take the one before it. For salvage, read-only.
     pub accept_older: bool,
+    /// Show this snapshot, read-only.
+    pub snapshot: Option<Vec<u8>>,
     /// Keep freed space with the image (`--preallocate`) instead of giving it back to the file system below.
     pub keep_space: bool,
     /// Told of every change, for tests.
@@ -121,9 +123,14 @@ pub(super) fn open(fd: OwnedFd, keys: Arc<Keys>, options: &Options) -> Result<Co
     let tree = Tree::open(chosen.root, chosen.generation + 1);
     *ground.space.lock() = load_map(&ground, &tree, chosen.pages, options)?;
     super::snapshot::remember_kept(&ground, &tree)?;
-    let store = Store::new(ground, tree, chosen.next_inode, options.read_only);
+    let tree = match &options.snapshot {
+        Some(name) => super::snapshot::open(&ground, &tree, name)?,
+        None => tree,
+    };
+    let read_only = options.read_only || options.snapshot.is_some();
+    let store = Store::new(ground, tree, chosen.next_inode, read_only);
     let core = Core::new(store);
-    if !options.read_only {
+    if !read_only {
         // An orphan that is damaged must not keep the rest from being mounted: it stays one.
         let _ = core.reap_all();
     }

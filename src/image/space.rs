@@ -140,6 +140,12 @@ impl Space {
         page < self.pages && self.used.get(page)
     }
 
+    /// All used pages.
+    pub fn used(&self) -> Vec<Range<u64>> {
+        let pages = (0..self.pages).filter(|page| self.used.get(*page));
+        merged(pages.map(|page| page..page + 1).collect())
+    }
+
     /// Takes up to `most` consecutive pages.
     pub fn take(&mut self, purpose: Purpose, most: u64) -> Option<Range<u64>> {
         let most = match purpose {
@@ -397,18 +403,21 @@ fn merged(mut ranges: Vec<Range<u64>>) -> Vec<Range<u64>> {
 
 /// A bit for each page.
 #[derive(Clone)]
-struct Bits(Vec<u64>);
+pub struct Bits(Vec<u64>);
 
 impl Bits {
-    fn new(pages: u64) -> Self {
+    /// No page.
+    pub fn new(pages: u64) -> Self {
         Self(vec![0; pages.div_ceil(64) as usize])
     }
 
-    fn get(&self, page: u64) -> bool {
+    /// Whether a page of the image is in it.
+    pub fn get(&self, page: u64) -> bool {
         self.0[(page / 64) as usize] >> (page % 64) & 1 == 1
     }
 
-    fn set(&mut self, page: u64, value: bool) {
+    /// Puts a page of the image in or takes it out.
+    pub fn set(&mut self, page: u64, value: bool) {
         let word = &mut self.0[(page / 64) as usize];
         *word = *word & !(1 << (page % 64)) | u64::from(value) << (page % 64);
     }

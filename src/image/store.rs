@@ -16,7 +16,9 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 /// Nodes in memory that make the next change commit first: 16 MiB.
 const MANY_DIRTY: usize = 4096;
 /// Pages that a change may take for nodes, with room to spare.
-const CHANGE: u64 = 64;
+pub const CHANGE: u64 = 64;
+/// Freed pages that are worth a commit of their own, so that they come back: a commit itself frees a few.
+const MANY_WAITING: u64 = 256;
 
 /// The live tree, its ground, and how far it is durable.
 pub struct Store {
@@ -150,6 +152,33 @@ impl Store {
         self.begin(growth)?.change(change)
     }
 
+    fn changed<T>(&self, change: impl FnOnce(&mut Change<'_>) -> Result<T>) -> Result<T> {
+        let mut one = Change {
+            ground: &self.ground,
+            tree: self.tree.write(),
+            undo: Vec::new(),
+            dropped: Vec::new(),
+        };
+        let done = change(&mut one);
+        match done {
+            Ok(_) => one.finish(),
+            Err(_) if one.take_back().is_err() => self.failed.store(true, Relaxed),
+            Err(_) => {}
+        }
+        done
+    }
+
+    /// What is done when nothing else is: commits what was changed, or else lets freed pages come back.
+    pub fn idle(&self) -> Result<()> {
+        let waiting = self.ground.space.lock().waiting();
+        let changed = self.tree().changed(); // a guard must not live through the match
+        match changed {
+            true => self.commit(),
+            false if waiting > MANY_WAITING => self.commit_anyway(),
+            false => Ok(()),
+        }
+    }
+
     /// Makes durable what was changed before the call, if anything was.
     pub fn commit(&self) -> Result<()> {
         if !self.tree().changed() {
@@ -170,6 +199,34 @@ impl Store {
         self.commit_holding(&mut durable)
     }
 
+    /// Commits, keeps every page of that generation from then on, and lets `change` record its root: durable too when it
+    /// returns.
+    pub fn commit_kept(
+        &self,
+        change: impl FnOnce(&mut Change<'_>, &Superblock) -> Result<()>,
+    ) -> Result<()> {
+        drop(self.begin(Some(4))?);
+        let mut durable = self.committing.lock();
+        let superblock = self.commit_and(&mut durable, true)?;
+        let gate = Gate {
+            store: self,
+            _shared: self.gate.read(),
+        };
+        gate.change(|one| change(one, &superblock))?;
+        drop(gate);
+        self.commit_holding(&mut durable)
+    }
+
+    /// Changes the tree while nothing else is changed or committed.
+    pub fn change_alone<T>(
+        &self,
+        change: impl FnOnce(&Self, &mut Change<'_>) -> Result<T>,
+    ) -> Result<T> {
+        drop(self.begin(None)?);
+        let _no_commit = self.committing.lock();
+        self.changed(|one| change(self, one))
+    }
+
     fn healthy(&self, _: u64) -> Result<()> {
         match self.failed.load(Relaxed) {
             true => Err(failure()),
@@ -178,11 +235,15 @@ impl Store {
     }
 
     fn commit_holding(&self, durable: &mut u64) -> Result<()> {
-        if self.read_only {
-            return Ok(());
+        match self.read_only {
+            true => Ok(()),
+            false => self.commit_and(durable, false).map(drop),
         }
+    }
+
+    fn commit_and(&self, durable: &mut u64, keep: bool) -> Result<Superblock> {
         self.healthy(*durable)?;
-        let superblock = self.seal()?;
+        let superblock = self.seal(keep)?;
         let device = &self.ground.pages.device;
         let written = device
             .flush()
@@ -195,16 +256,19 @@ impl Store {
         *durable = superblock.generation;
         self.durable.store(*durable, Relaxed);
         self.release(*durable);
-        Ok(())
+        Ok(superblock)
     }
 
     /// Writes the nodes of this generation, the map of used pages among them.
-    fn seal(&self) -> Result<Superblock> {
+    fn seal(&self, keep: bool) -> Result<Superblock> {
         let _alone = self.gate.write();
         let mut tree = self.tree.write();
         self.write_map(&mut tree)?;
         let generation = tree.generation();
         tree.seal(&self.ground)?;
+        if keep {
+            self.ground.kept.store(generation, Relaxed);
+        }
         let mut space = self.ground.space.lock();
         space.seal(generation);
         Ok(Superblock {
@@ -254,19 +318,7 @@ impl<'a> Gate<'a> {
 
     /// Changes the tree; on an error it is as it was before.
     pub fn change<T>(&self, change: impl FnOnce(&mut Change<'_>) -> Result<T>) -> Result<T> {
-        let mut one = Change {
-            ground: &self.store.ground,
-            tree: self.store.tree.write(),
-            undo: Vec::new(),
-            dropped: Vec::new(),
-        };
-        let done = change(&mut one);
-        match done {
-            Ok(_) => one.finish(),
-            Err(_) if one.take_back().is_err() => self.store.failed.store(true, Relaxed),
-            Err(_) => {}
-        }
-        done
+        self.store.changed(change)
     }
 }
 
@@ -279,6 +331,11 @@ impl Change<'_> {
     /// Items under a prefix.
     pub fn scan(&self, prefix: &[u8], from: &[u8], sink: &mut Sink<'_>) -> Result<()> {
         self.tree.scan_prefix(self.ground, prefix, from, sink)
+    }
+
+    /// The tree as it is now.
+    pub fn tree(&self) -> &Tree {
+        &self.tree
     }
 
     /// Puts an item.

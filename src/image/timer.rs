@@ -46,8 +46,6 @@ fn tick(core: &Weak<Core>) -> bool {
     let Some(core) = core.upgrade() else {
         return false;
     };
-    if core.store.tree().changed() {
-        let _ = core.store.commit();
-    }
+    let _ = core.store.idle();
     true
 }

@@ -10,6 +10,8 @@ mod read;
 mod space;
 mod write;
 
+pub use extents::{GROUP, decode as decode_group};
+
 use super::core::Core;
 use super::inode::INLINE;
 use super::items::Items;

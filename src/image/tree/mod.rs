@@ -13,7 +13,7 @@ mod seal;
 use super::ground::Ground;
 use super::node::Node;
 use super::pointer::{Kind, Pointer};
-use crate::fs::{Damage, Result};
+use crate::fs::{Damage, Error, Result};
 use std::collections::HashMap;
 use std::sync::Arc;
 
@@ -172,42 +172,45 @@ impl Tree {
         })
     }
 
-    /// Every node below the root and the root, each before its children; `enter` says whether to go below one. Only for
-    /// trees without dirty nodes. `lost` hears of a node that cannot be read.
-    pub fn walk(
-        &self,
-        ground: &Ground,
-        enter: &mut dyn FnMut(&Pointer) -> bool,
-        sink: &mut Sink<'_>,
-        lost: &mut dyn FnMut(&Pointer, crate::fs::Error) -> Result<()>,
-    ) -> Result<()> {
-        self.walk_node(ground, (&self.root, None), enter, sink, lost)
+    /// Shows every node and item to `visitor`, each node before what is below it.
+    pub fn walk(&self, ground: &Ground, visitor: &mut dyn Visitor) -> Result<()> {
+        self.walk_node(ground, (&self.root, None), visitor)
     }
 
     fn walk_node(
         &self,
         ground: &Ground,
         (at, level): (&Pointer, Option<u8>),
-        enter: &mut dyn FnMut(&Pointer) -> bool,
-        sink: &mut Sink<'_>,
-        lost: &mut dyn FnMut(&Pointer, crate::fs::Error) -> Result<()>,
+        visitor: &mut dyn Visitor,
     ) -> Result<()> {
-        if !enter(at) {
+        if !visitor.enter(at) {
             return Ok(());
         }
         let node = match self.see(ground, at, level) {
             Ok(node) => node,
-            Err(error) => return lost(at, error),
+            Err(error) => return visitor.lost(at, error),
         };
         for index in 0..node.count() {
             if node.level() == 0 {
-                sink(node.key(index), node.value(index))?;
+                visitor.item(node.key(index), node.value(index))?;
             } else {
                 let below = (&node.child(index)?, Some(node.level() - 1));
-                self.walk_node(ground, below, enter, sink, lost)?;
+                self.walk_node(ground, below, visitor)?;
             }
         }
         Ok(())
+    }
+}
+
+/// Told of everything in a tree.
+pub trait Visitor {
+    /// A node; false: leave out what is below it.
+    fn enter(&mut self, at: &Pointer) -> bool;
+    /// An item.
+    fn item(&mut self, key: &[u8], value: &[u8]) -> Result<()>;
+    /// A node that cannot be read.
+    fn lost(&mut self, _: &Pointer, error: Error) -> Result<()> {
+        Err(error)
     }
 }
 
