@@ -15,6 +15,7 @@
 //! | [`open`](fn@format) | making and opening |
 //! | [`mod@check`] | every pointer of the image
 //! | [`snapshot`] | roots that are kept |
+//! | `resize` | another size |
 
 pub mod acl;
 mod attr;
@@ -37,6 +38,7 @@ mod open;
 pub mod pages;
 pub mod pointer;
 mod remove;
+mod resize;
 pub mod snapshot;
 pub mod space;
 pub mod store;

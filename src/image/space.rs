@@ -43,6 +43,8 @@ pub struct Space {
     pending: VecDeque<(u64, Vec<Range<u64>>)>,
     waiting: u64,
     cursors: [u64; 2],
+    /// Pages from here on are not given out.
+    limit: u64,
 }
 
 impl Space {
@@ -60,6 +62,7 @@ impl Space {
             pending: VecDeque::new(),
             waiting: 0,
             cursors: [layout::SLOTS + layout::RING, SEGMENT],
+            limit: u64::MAX,
         };
         for range in layout::fixed(pages) {
             range.for_each(|page| space.mark_used(page));
@@ -325,6 +328,9 @@ impl Space {
     }
 
     fn unbusy(&mut self, page: u64) {
+        if page >= self.limit {
+            return;
+        }
         self.busy.set(page, false);
         self.free[(page / SEGMENT) as usize] += 1;
         self.available += 1;
@@ -369,16 +375,35 @@ impl Space {
         }
         self.changed.extend(chunks);
         self.cursors = [layout::SLOTS + layout::RING, SEGMENT];
+        self.limit = u64::MAX;
         self.count();
     }
 
     /// Pages from `limit` on are not given out any more; those in use stay until they are freed.
     pub fn forbid(&mut self, limit: u64) {
+        self.limit = limit;
         for page in limit..self.pages {
             if !self.busy.get(page) {
                 self.busy.set(page, true);
                 self.free[(page / SEGMENT) as usize] -= 1;
                 self.available -= 1;
+            }
+        }
+    }
+
+    /// Takes back [`Space::forbid`].
+    pub fn allow(&mut self) {
+        let limit = std::mem::replace(&mut self.limit, u64::MAX);
+        let resting: Vec<_> = self
+            .freed
+            .iter()
+            .chain(self.pending.iter().flat_map(|(_, f)| f))
+            .cloned()
+            .collect();
+        for page in limit..self.pages {
+            let rests = self.used.get(page) || resting.iter().any(|range| range.contains(&page));
+            if !rests && self.busy.get(page) {
+                self.unbusy(page);
             }
         }
     }

@@ -227,6 +227,16 @@ impl Store {
         self.changed(|one| change(self, one))
     }
 
+    /// Another size, which the next superblock says; durable when it returns. Nothing lies beyond a smaller one.
+    pub fn resize(&self, pages: u64) -> Result<()> {
+        let mut durable = self.committing.lock();
+        {
+            let _alone = self.gate.write();
+            self.ground.space.lock().resize(pages);
+        }
+        self.commit_holding(&mut durable)
+    }
+
     fn healthy(&self, _: u64) -> Result<()> {
         match self.failed.load(Relaxed) {
             true => Err(failure()),
@@ -343,6 +353,14 @@ impl Change<'_> {
         let before = self.tree.put(self.ground, key, value)?;
         self.undo.push((key.to_vec(), before));
         Ok(())
+    }
+
+    /// Writes the nodes on the way to an item to other places.
+    pub fn rewrite(&mut self, key: &[u8]) -> Result<()> {
+        match self.tree.get(self.ground, key)? {
+            Some(value) => self.put(key, &value),
+            None => Ok(()),
+        }
     }
 
     /// Removes an item; true if there was one.

@@ -87,3 +87,45 @@ fn freed_space_is_punched_out() {
         blocks()
     );
 }
+
+/// Grows and shrinks with everything in it, also where pages have to move; what does not fit is refused.
+#[test]
+fn another_size() {
+    let home = tempfile::tempdir().expect("a directory");
+    let image = fresh(home.path(), 16);
+    for number in 0..80 {
+        put(&image, &format!("/{number}"), &bytes(number + 1, 100_000)).expect("put");
+    }
+    let file = crate::kinds::ImageVolume.fd(home.path());
+    let want = super::look(&image).0;
+    for mib in [48, 40, 16, 24, 12, 64] {
+        file.set_len(64 << 20).expect("grow the file");
+        image.resize(mib << 20, &()).expect("resize");
+        let total = image.statfs().expect("statfs").blocks;
+        assert!(total > (mib << 8) - 40 && total < mib << 8);
+        // What is written goes to all places.
+        for number in 80..(mib * 5).max(90) {
+            let done = put(&image, &format!("/{number}"), &bytes(number + 1, 190_000));
+            let _ = done.map_err(|error| assert_eq!(error.errno(), Errno::NOSPC.raw_os_error()));
+        }
+        sound(&image);
+        let tight = image.resize(8 << 20, &());
+        assert!(tight.is_err());
+        for number in 80..(mib * 5).max(90) {
+            if let Ok(entry) = image.lookup(ROOT, OsStr::new(&number.to_string())) {
+                image
+                    .unlink(ROOT, OsStr::new(&number.to_string()))
+                    .expect("unlink");
+                image.forget(entry.node, 2);
+            }
+        }
+        image.sync().expect("sync");
+        file.set_len(mib << 20).expect("cut the file");
+        let again = super::look(&image).0;
+        assert!(again == want, "after {mib} MiB");
+        sound(&image);
+    }
+    image.close().expect("close");
+    drop(image);
+    assert!(super::look(&super::open(home.path())).0 == want);
+}

@@ -3,6 +3,7 @@ mod crash;
 mod full;
 mod hostile;
 mod snapshot;
+mod threads;
 
 use crate::kinds::{ImageVolume, VolumeKind};
 use cryptfs::fs::{Caller, FileSystem, Kind, NodeId, OpenFlags, ROOT, Result};

@@ -119,6 +119,17 @@ impl Core {
         })
     }
 
+    /// Writes a page of content to another place; nobody sees a difference.
+    pub(in crate::image) fn move_page(&self, ino: NodeId, page: u64, at: &Pointer) -> Result<()> {
+        let mut plain = Zeroizing::new([0; PAGE]);
+        self.store.ground.pages.read(at, &mut plain)?;
+        let gate = self.store.begin(None)?;
+        let mut written = Written::new(self, &gate);
+        written.purpose = Purpose::Nodes;
+        written.put(&plain[..])?;
+        written.finish(|change, pointers| change.put_pointers(ino, page, pointers).map(drop))
+    }
+
     /// Writes one page of a file anew, its size as it is.
     pub(super) fn rewrite_page(
         &self,
