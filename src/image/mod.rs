@@ -15,10 +15,12 @@
 //! | [`open`](fn@format) | making and opening |
 //! | [`mod@check`] | every pointer of the image
 //! | [`snapshot`] | roots that are kept |
+//! | `backup` | a consistent copy while mounted |
 //! | `resize` | another size |
 
 pub mod acl;
 mod attr;
+mod backup;
 pub mod check;
 mod content;
 pub mod core;

@@ -91,7 +91,7 @@ pub fn format(fd: OwnedFd, size: u64, keys: Arc<Keys>, root: (u32, u32)) -> Resu
 }
 
 /// Random bytes, so that the ring does not show how few commits there were; and nothing of an image made here before.
-fn fill_ring(device: &Device) -> fs::Result<()> {
+pub(super) fn fill_ring(device: &Device) -> fs::Result<()> {
     let mut ring = vec![0; layout::SLOTS as usize * layout::PAGE];
     crate::crypto::random::fill(&mut ring);
     device.write(layout::RING, &ring)?;

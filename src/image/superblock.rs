@@ -41,6 +41,12 @@ pub struct Superblock {
 impl Superblock {
     /// Writes it into its slot. Does not flush.
     pub fn write(&self, pages: &Pages) -> Result<()> {
+        let sealed = self.seal(pages)?;
+        pages.device.write(layout::slot(self.generation), &sealed)
+    }
+
+    /// The page as it is stored.
+    pub fn seal(&self, pages: &Pages) -> Result<[u8; PAGE]> {
         let mut plain = [0; BODY];
         plain[..8].copy_from_slice(MAGIC);
         plain[8..16].copy_from_slice(&self.generation.to_le_bytes());
@@ -53,7 +59,7 @@ impl Superblock {
         keys.xts.encrypt(page, &plain, &mut sealed[16..]);
         let tag = keys.tag.tag(page, &HEAD, &sealed[16..]);
         sealed[..16].copy_from_slice(&tag);
-        pages.device.write(page, &sealed)
+        Ok(sealed)
     }
 
     /// Every authentic superblock in the ring, the newest first.

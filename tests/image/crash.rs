@@ -13,7 +13,9 @@ use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 
-const MIB: u64 = 8;
+/// Of the volume, and of the file, which is longer so that the volume can grow.
+const MIB: u64 = 10;
+const FILE_MIB: u64 = 12;
 
 /// What was there, by path.
 type Look = BTreeMap<Vec<u8>, Seen>;
@@ -36,6 +38,8 @@ impl Recorder for Tape {
 /// Random work on few names, with syncs; what is there at each sync is promised.
 fn work(dir: &Path, seed: u64, rounds: u64) -> (Vec<u8>, Vec<Step>) {
     ImageVolume.format(dir, MIB << 20);
+    let file = ImageVolume.fd(dir);
+    file.set_len(FILE_MIB << 20).expect("grow the file");
     let begun = std::fs::read(dir.join(ImageVolume::NAME)).expect("read");
     let tape = Arc::new(Tape::default());
     let options = Options {
@@ -47,6 +51,10 @@ fn work(dir: &Path, seed: u64, rounds: u64) -> (Vec<u8>, Vec<Step>) {
     for round in 0..rounds {
         for _ in 0..1 + rng.below(8) {
             change(&image, &mut rng);
+        }
+        if round % 5 == 3 && seed.is_multiple_of(2) {
+            // What does not fit is refused; the answer is part of the work.
+            let _ = image.resize(rng.pick(&[8, 9, 10, 12]) << 20, &());
         }
         if round % 7 == 6 && !seed.is_multiple_of(2) {
             image

@@ -63,3 +63,59 @@ fn each_snapshot_shows_what_was() {
     sound(&image);
     assert!(image.snapshots().expect("snapshots").is_empty());
 }
+
+/// A copy made while the volume is in use is the volume of one moment; the next one costs what changed.
+#[test]
+fn a_backup_is_one_moment() {
+    use cryptfs::fs::Progress;
+    use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+    #[derive(Default)]
+    struct Count(AtomicU64);
+    impl Progress for Count {
+        fn total(&self, _: u64) {}
+        fn done(&self, units: u64) {
+            self.0.fetch_add(units, Relaxed);
+        }
+    }
+    let home = tempfile::tempdir().expect("a directory");
+    let other = tempfile::tempdir().expect("a directory");
+    let image = fresh(home.path(), 32);
+    (0..6).for_each(|round| change(&image, round));
+    image.create_snapshot(b"old").expect("create");
+    let target = other.path().join(ImageVolume::NAME);
+    let file = std::fs::File::create_new(&target).expect("make the target");
+    file.set_len(32 << 20).expect("set its size");
+    let (mut after, mut copied) = (0, Vec::new());
+    for round in 0..3 {
+        let want = look(&image);
+        let done = AtomicBool::new(false);
+        let count = Count::default();
+        std::thread::scope(|scope| {
+            // Changes a file of its own, made before.
+            scope.spawn(|| {
+                while !done.load(Relaxed) {
+                    put(&image, "/busy", &bytes(round + 1, 50_000)).expect("put");
+                    image.sync().expect("sync");
+                }
+            });
+            let fd = ImageVolume.fd(other.path());
+            let made = image.backup(fd.into(), after, &count);
+            done.store(true, Relaxed);
+            after = made.expect("backup");
+        });
+        copied.push(count.0.load(Relaxed));
+        let copy = open(other.path());
+        sound(&copy);
+        let without = |all: &std::collections::BTreeMap<Vec<u8>, super::Seen>| {
+            let mut all = all.clone();
+            all.remove(&b"/busy"[..]);
+            all
+        };
+        assert_eq!(without(&look(&copy).0), without(&want.0));
+        assert_eq!(copy.snapshots().expect("snapshots").len(), 1);
+        drop(copy);
+        put(&image, "/1", &bytes(round + 77, 9000)).expect("put");
+    }
+    assert!(copied[1] * 4 < copied[0], "{copied:?}");
+    sound(&image);
+}

@@ -190,6 +190,7 @@ impl Tree {
             Ok(node) => node,
             Err(error) => return visitor.lost(at, error),
         };
+        visitor.node(at)?;
         for index in 0..node.count() {
             if node.level() == 0 {
                 visitor.item(node.key(index), node.value(index))?;
@@ -206,6 +207,10 @@ impl Tree {
 pub trait Visitor {
     /// A node; false: leave out what is below it.
     fn enter(&mut self, at: &Pointer) -> bool;
+    /// A node that was entered and read.
+    fn node(&mut self, _: &Pointer) -> Result<()> {
+        Ok(())
+    }
     /// An item.
     fn item(&mut self, key: &[u8], value: &[u8]) -> Result<()>;
     /// A node that cannot be read.
