@@ -7,10 +7,12 @@ use cryptfs::crypto::xts::Cipher;
 use cryptfs::directory::backing::Backing;
 use cryptfs::directory::name::{DirId, NameEncoding};
 use cryptfs::directory::{Directory, Options};
-use cryptfs::fs::{FileSystem, Result};
+use cryptfs::fs::{Damage, FileSystem, Result};
 use cryptfs::image::{self, Image, OpenError};
 use cryptfs::volume::keys::Keys;
-use std::path::Path;
+use parking_lot::Mutex;
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 /// A kind of volume. Keys are the same in every test: what unlocks them is tested elsewhere.
@@ -19,10 +21,31 @@ pub trait VolumeKind: Sync {
     fn name(&self) -> &'static str;
     /// Makes an empty volume in an empty directory.
     fn create(&self, dir: &Path);
+    /// The same, as small as it can be: for tests that go through every byte.
+    fn create_small(&self, dir: &Path) {
+        self.create(dir);
+    }
     /// Opens the volume in a directory.
     fn open(&self, dir: &Path, read_only: bool) -> Result<Arc<dyn FileSystem>>;
     /// Where it may differ from the oracle.
     fn rules(&self) -> Rules;
+    /// What it does not notice.
+    fn blind(&self) -> Blind;
+}
+
+/// What a kind of volume does not notice by design, as its format says. Nothing of it: `Blind::default()`.
+#[derive(Clone, Copy, Default)]
+pub struct Blind {
+    /// All content lies in one backing file: damage may be an error anywhere, but wrong nowhere.
+    pub one_file_for_all: bool,
+    /// A file that was cut to nothing.
+    pub emptied_files: bool,
+    /// Files that changed places as a whole.
+    pub exchanged_files: bool,
+    /// Units of a sparse file that were zeroed: they read as a hole.
+    pub zeroed_units_of_sparse_files: bool,
+    /// A directory whose long name lies in a file of its own is not found when that file is damaged.
+    pub long_directory_names: bool,
 }
 
 /// All of them.
@@ -68,6 +91,16 @@ impl VolumeKind for DirectoryVolume {
             ..Rules::default()
         }
     }
+
+    fn blind(&self) -> Blind {
+        Blind {
+            one_file_for_all: false,
+            emptied_files: true,
+            exchanged_files: true,
+            zeroed_units_of_sparse_files: true,
+            long_directory_names: true,
+        }
+    }
 }
 
 /// One file.
@@ -110,22 +143,44 @@ impl VolumeKind for ImageVolume {
         self.format(dir, 64 << 20);
     }
 
+    fn create_small(&self, dir: &Path) {
+        self.format(dir, 8 << 20);
+    }
+
     fn open(&self, dir: &Path, read_only: bool) -> Result<Arc<dyn FileSystem>> {
+        let mut seen = SEEN.lock();
+        let newest = seen.get_or_insert_default().entry(dir.to_owned());
+        let newest = newest.or_default();
         let options = image::Options {
             read_only,
+            expected_generation: *newest,
             ..image::Options::default()
         };
         match self.open_on(dir, &options) {
-            Ok(image) => Ok(Arc::new(image)),
+            Ok(image) => {
+                *newest = image.generation();
+                Ok(Arc::new(image))
+            }
             Err(OpenError::Fs(error)) => Err(error),
-            Err(error) => panic!("{error}"),
+            Err(_) => Err(Damage::Missing.into()),
         }
     }
 
     fn rules(&self) -> Rules {
         Rules::default()
     }
+
+    /// Nothing, but that the damage of one page may keep the rest from being found.
+    fn blind(&self) -> Blind {
+        Blind {
+            one_file_for_all: true,
+            ..Blind::default()
+        }
+    }
 }
+
+/// The generations that were seen, as a keystore remembers them.
+static SEEN: Mutex<Option<HashMap<PathBuf, u64>>> = Mutex::new(None);
 
 /// The keys of every test volume.
 pub fn keys() -> Arc<Keys> {

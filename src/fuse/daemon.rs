@@ -3,13 +3,14 @@ use std::fs::File;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::panic::PanicHookInfo;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use rustix::pipe::{PipeFlags, pipe_with};
 use rustix::process::{Resource, Rlimit, Signal};
 
-use super::presence::Presence;
+use super::presence::{Presence, Watchers};
 use super::{Counters, Error, MountOptions, Session, mountpoint};
 use crate::fs::FileSystem;
 use crate::sys::log;
@@ -27,8 +28,9 @@ pub struct Ready {
     log: Option<File>,
 }
 
-/// Runs `serve` in a child (or in the foreground), and returns the exit code for this process. The parent returns as soon as `serve` says [`Ready::signal`], or with the exit code of a child
-/// that ended before; what the child prints until then is seen on the terminal.
+/// Runs `serve` in a child (or in the foreground), and returns the exit code for this process. The parent returns as soon
+/// as `serve` says [`Ready::signal`], or with the exit code of a child that ended before; what the child prints until then
+/// is seen on the terminal.
 ///
 /// # Errors
 /// No child can be made. In particular: call this before any thread is started.
@@ -120,13 +122,13 @@ pub fn serve(
 ) -> Result<(), Error> {
     let served = mount_and_serve(&file_system, point, options, ready);
     let closed = file_system.close().map_err(Error::Close);
-    let (presence, served) = served?;
+    let (watchers, served) = served?;
     let end = served.and(closed);
     match &end {
         Ok(()) => log::notice(format_args!("unmounted from '{}'", point.display())),
         Err(error) => log::error(format_args!("{error}")),
     }
-    presence.end(end.is_ok());
+    watchers.tell(end.is_ok());
     end
 }
 
@@ -136,37 +138,57 @@ fn mount_and_serve(
     point: &Path,
     options: &MountOptions,
     ready: impl FnOnce() -> io::Result<()>,
-) -> Result<(Presence, Result<(), Error>), Error> {
+) -> Result<(Watchers, Result<(), Error>), Error> {
     let session = Session::mount(point, options)?;
     let signals = Signals::block(&[Signal::TERM, Signal::INT, Signal::HUP, Signal::USR1]);
     let signals = signals.map_err(Error::Serve)?;
     let presence = Presence::new(point);
-    let (counters, watched) = (session.counters(), point.to_owned());
+    let watched = Arc::new(Watched {
+        point: point.to_owned(),
+        counters: session.counters(),
+        over: AtomicBool::new(false),
+    });
     let watch = std::thread::Builder::new().name("signals".into());
-    let answer = Arc::clone(&counters);
+    let answering = Arc::clone(&watched);
     watch
-        .spawn(move || answer_signals(&signals, &watched, &answer))
+        .spawn(move || answering.answer(&signals))
         .map_err(Error::Serve)?;
     ready().map_err(Error::Serve)?;
     log::notice(format_args!("mounted on '{}'", point.display()));
     let served = session.run(file_system).map_err(Error::Serve);
+    watched.over.store(true, Ordering::Relaxed);
+    let watchers = presence.over();
     if options.stats {
-        log::notice(format_args!("requests: {counters}"));
+        log::notice(format_args!("requests: {}", watched.counters));
     }
-    Ok((presence, served))
+    Ok((watchers, served))
 }
 
-/// Until the process ends.
-fn answer_signals(signals: &Signals, point: &Path, counters: &Counters) {
-    while let Ok(signal) = signals.wait() {
-        match signal {
-            Signal::TERM | Signal::INT => {
-                if let Err(error) = mountpoint::detach_or_name(point) {
-                    log::error(format_args!("still serving: {error}"));
-                }
+/// What signals are about.
+struct Watched {
+    point: PathBuf,
+    counters: Arc<Counters>,
+    /// The mount is gone; another may be there.
+    over: AtomicBool,
+}
+
+impl Watched {
+    /// Until the process ends.
+    fn answer(&self, signals: &Signals) {
+        while let Ok(signal) = signals.wait() {
+            match signal {
+                Signal::TERM | Signal::INT => self.unmount(),
+                Signal::USR1 => log::notice(format_args!("requests: {}", self.counters)),
+                _ => {}
             }
-            Signal::USR1 => log::notice(format_args!("requests: {counters}")),
-            _ => {}
+        }
+    }
+
+    fn unmount(&self) {
+        if !self.over.load(Ordering::Relaxed)
+            && let Err(error) = mountpoint::detach_or_name(&self.point)
+        {
+            log::error(format_args!("still serving: {error}"));
         }
     }
 }

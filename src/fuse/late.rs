@@ -10,13 +10,10 @@ use std::io;
 use std::os::fd::BorrowedFd;
 use std::sync::mpsc::Receiver;
 
-use rustix::io::Errno;
-
 use super::abi::InHeader;
 use super::encode;
 use super::wire::{Reader, Reply};
 use super::worker::Shared;
-use crate::fs::NodeId;
 
 /// A request to be served when the kernel has written the node's pages.
 pub(super) struct Postponed<'a> {
@@ -48,20 +45,11 @@ impl<'a> Late<'a> {
             body,
         } in requests
         {
-            self.write_back(device, header.nodeid)?;
+            // Fails if the kernel does not know the node any more; it then has no pages of it.
+            let _ = rustix::io::write(device, encode::drop_pages(&mut self.reply, header.nodeid));
             self.shared
                 .serve(device, &header, Reader::new(&body), &mut self.reply)?;
         }
         Ok(())
-    }
-
-    /// Drops all pages that the kernel caches of `node`; returns when those written are with us.
-    fn write_back(&mut self, device: BorrowedFd<'_>, node: NodeId) -> io::Result<()> {
-        let notification = encode::drop_pages(&mut self.reply, node);
-        match rustix::io::write(device, notification) {
-            // NOENT: the kernel does not know the node any more, and so has no pages.
-            Ok(_) | Err(Errno::NOENT | Errno::NODEV) => Ok(()),
-            Err(errno) => Err(errno.into()),
-        }
     }
 }

@@ -57,10 +57,10 @@ pub fn unmount(point: &Path) -> Result<(), Error> {
     let Some(mount) = mount_at(point).map_err(|e| Error::Path(point.clone(), e))? else {
         return Err(Error::NotMounted(point.clone()));
     };
-    if !is_ours(&mount) {
+    let daemon = presence::Watch::new(&mount);
+    if !is_ours(&mount) && daemon.is_none() {
         return Err(Error::Foreign(point.clone()));
     }
-    let daemon = presence::Watch::new(&mount);
     detach_if_dead(point)?;
     if mount_at(point).is_ok_and(|now| now == Some(mount)) {
         detach_or_name(point)?;

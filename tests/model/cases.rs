@@ -1,8 +1,6 @@
 //! The cases: the oracle against the kernel's own file system, and every kind of volume against the oracle.
 use super::{Case, Direct, Mounted, Profile, Rules, Subject, check};
 use crate::kinds::{ALL, VolumeKind};
-#[cfg(feature = "fuse")]
-use crate::live::Live;
 use crate::needs;
 use std::path::Path;
 use tempfile::TempDir;
@@ -63,42 +61,6 @@ fn every_kind_agrees_with_the_oracle() {
             );
         }
     }
-}
-
-#[cfg(feature = "fuse")]
-#[test]
-fn every_kind_agrees_with_the_oracle_through_a_mount() {
-    if !needs::fuse() {
-        return;
-    }
-    let home = tempfile::tempdir().expect("a directory");
-    for kind in ALL {
-        for seed in seeds(10) {
-            let make = || mounted(kind, &home);
-            let rules = Rules {
-                ctime: false,
-                mtime: false,
-                seek_unsynced: false,
-                ..kind.rules()
-            };
-            let name = format!("{}, mounted", kind.name());
-            check(&name, &case(seed, Profile::mounted(), rules), &make);
-        }
-    }
-}
-
-/// A fresh volume, mounted.
-#[cfg(feature = "fuse")]
-fn mounted(kind: &'static dyn VolumeKind, home: &TempDir) -> Box<dyn Subject> {
-    let (dir, point) = (fresh(home), fresh(home));
-    kind.create(&dir);
-    let under = point.clone();
-    let mut live = Some(Live::mount(kind, &dir, &point));
-    let remount = move || {
-        live.take().expect("mounted").unmount();
-        live = Some(Live::mount(kind, &dir, &under));
-    };
-    Box::new(Mounted::new(&point, Some(Box::new(remount))))
 }
 
 /// A fresh volume, driven through the trait.

@@ -23,12 +23,6 @@ pub struct Rules {
     /// A file's time of change stays when nothing changes; else it may go forward by itself (when a release records the
     /// length, when a kernel's write-back cache flushes).
     pub ctime: bool,
-    /// The same for the time of modification: FUSE's write-back cache stamps a write, and the server stamps it again when
-    /// it comes.
-    pub mtime: bool,
-    /// A search for data or holes sees what was just written. FUSE does not flush its write-back cache before it asks the
-    /// server (Linux 6.18), so a mount is asked for an fsync first.
-    pub seek_unsynced: bool,
     /// Times are kept to the nanosecond.
     pub nanoseconds: bool,
 }
@@ -39,8 +33,6 @@ impl Default for Rules {
             directory_links: true,
             exchange_directories: true,
             ctime: true,
-            mtime: true,
-            seek_unsynced: true,
             nanoseconds: true,
         }
     }
@@ -214,8 +206,7 @@ impl Compare {
             return Ok(());
         };
         same("inode number", old.ino, got.ino)?;
-        let moves = got.kind == Kind::File && !self.rules.mtime && old.mtime.1 <= got.mtime;
-        if old.mtime.0 == want.mtime && !moves {
+        if old.mtime.0 == want.mtime {
             same("mtime, which nothing moved", old.mtime.1, got.mtime)?;
         }
         if old.ctime.0 != want.ctime {

@@ -463,9 +463,6 @@ fn data(file: BorrowedFd<'_>, size: u64) -> Answered<Data> {
     let mut data = Data::new();
     let mut buf = vec![0; 16 * BLOCK as usize];
     let mut at = 0;
-    if size > READ_WHOLE {
-        rustix::fs::fdatasync(file)?; // or a mount does not know of all the data (see Rules::seek_unsynced)
-    }
     loop {
         if size > READ_WHOLE {
             at = match rustix::fs::seek(file, SeekFrom::Data(at)) {

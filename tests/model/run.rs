@@ -158,9 +158,6 @@ fn stepped(
         let got = subject.apply(op);
         return compare.outcome(op, &Err(Errno::INVAL.raw_os_error()), &got);
     }
-    if let (Op::Seek(slot, ..), false) = (op, compare.rules().seek_unsynced) {
-        let _ = subject.apply(&Op::Fsync(*slot, true));
-    }
     let want = oracle.apply(op);
     let got = subject.apply(op);
     compare.outcome(op, &want, &got)?;

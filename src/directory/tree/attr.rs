@@ -68,7 +68,7 @@ impl Directory {
 /// file after its last descriptor was closed.
 fn set_gone(node: &Node, set: &SetAttr) -> Result<Attr> {
     let mut gone = node.gone.lock();
-    let attr = gone.as_mut().ok_or(Error::Stale)?;
+    let attr = gone.as_deref_mut().ok_or(Error::Stale)?;
     attr.mode = set.mode.unwrap_or(attr.mode);
     attr.uid = set.uid.unwrap_or(attr.uid);
     attr.gid = set.gid.unwrap_or(attr.gid);

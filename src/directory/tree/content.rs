@@ -129,6 +129,9 @@ impl Directory {
             }
             settled
         };
+        if node.gone.lock().is_some() {
+            self.nodes.detach(node); // the inode number is free to be used again
+        }
         self.nodes.released(node);
         settled
     }

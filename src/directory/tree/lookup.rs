@@ -144,7 +144,7 @@ impl Directory {
         match self.with_object(node, |object| Ok(backing::stat(object)?)) {
             Ok(stat) if stat.stx_ino == node.ino => Ok(self.attr(node, &stat)),
             Ok(_) => Err(Error::Stale),
-            Err(error) => node.gone.lock().ok_or(error),
+            Err(error) => node.gone.lock().as_deref().copied().ok_or(error),
         }
     }
 

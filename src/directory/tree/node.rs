@@ -22,13 +22,13 @@ pub struct Node {
     /// What it is.
     pub kind: Kind,
     /// Of a directory.
-    dir: Option<Dir>,
+    dir: Option<Box<Dir>>,
     /// The names under which the caller found it.
     places: Mutex<Vec<Place>>,
     /// Content, while it is open.
     pub open: Mutex<Open>,
     /// Attributes when the last name went away.
-    pub gone: Mutex<Option<Attr>>,
+    pub gone: Mutex<Option<Box<Attr>>>,
     references: AtomicU64,
 }
 
@@ -71,7 +71,7 @@ pub struct Children {
 impl Node {
     /// The directory part.
     pub fn dir(&self) -> Result<&Dir> {
-        self.dir.as_ref().ok_or(Error::NotDirectory)
+        self.dir.as_deref().ok_or(Error::NotDirectory)
     }
 
     /// A place where it lies now.
@@ -247,10 +247,12 @@ impl Map {
 }
 
 fn new_node(id: NodeId, ino: u64, kind: Kind, dir: Option<DirId>) -> Arc<Node> {
-    let dir = dir.map(|id| Dir {
-        id,
-        children: RwLock::default(),
-        handle: Mutex::default(),
+    let dir = dir.map(|id| {
+        Box::new(Dir {
+            id,
+            children: RwLock::default(),
+            handle: Mutex::default(),
+        })
     });
     Arc::new(Node {
         id,

@@ -102,7 +102,7 @@ impl Directory {
         if nameless && (stat.stx_nlink <= 1 || node.kind == Kind::Directory) {
             let mut attr = self.attr(&node, stat);
             attr.nlink = 0;
-            *node.gone.lock() = Some(attr);
+            *node.gone.lock() = Some(Box::new(attr));
             if node.kind == Kind::Directory || node.open.lock().count == 0 {
                 self.nodes.detach(&node); // the inode number is free to be used again
             }
