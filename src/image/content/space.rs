@@ -22,6 +22,7 @@ impl Core {
         let _alone = node.content.write();
         let before = self.store.inode(ino)?.file()?;
         // Setting the size needs room only where it grows; cutting may use the reserve.
+        self.finish_cut(ino, &before, size)?;
         let before_size = before.size;
         let growth = (size > before_size).then_some(2);
         let gate = self.store.begin(growth)?;
@@ -78,6 +79,15 @@ impl Core {
         })
     }
 
+    /// Before a file grows to `end`: what was left beyond its end when a cut failed half-way must not come back.
+    pub(super) fn finish_cut(&self, ino: NodeId, inode: &InodeRecord, end: u64) -> Result<()> {
+        let grows = paged(inode) && inode.nlink > 0 && end > inode.size;
+        match grows && self.store.get(&key::orphan(ino))?.is_some() {
+            true => self.reap_cut(ino),
+            false => Ok(()),
+        }
+    }
+
     /// Drops the pages beyond the end of a file that was cut, step by step. The caller holds the content's lock.
     fn reap_cut(&self, ino: NodeId) -> Result<()> {
         loop {
@@ -130,6 +140,7 @@ impl Core {
         let node = self.nodes.get(ino)?;
         let _alone = node.content.write();
         let inode = self.store.inode(ino)?.file()?;
+        self.finish_cut(ino, &inode, end)?;
         let grow = match how {
             Allocate::Reserve { keep_size } | Allocate::Zero { keep_size } => !keep_size,
             Allocate::Punch => false,
