@@ -6,6 +6,7 @@
 //! | [`crash`] | a power cut before every operation loses nothing that was promised |
 //! | [`directory`] | the directory layer through its trait, and the format's rules |
 //! | [`golden`] | volumes of format 1 open for ever; a reader written from the manual alone agrees |
+//! | [`image`] | images: damage is an error where it is, a power cut loses nothing promised, snapshots, a full volume |
 //! | [`hostile`] | damaged backing files give errors, never other bytes |
 //! | [`drill`] | every disaster that recovery promises a way back from, on a volume of 5 000 files |
 //! | [`kinds`] | the kinds of volume that the suites below run on |
@@ -38,6 +39,7 @@ mod docs;
 mod drill;
 mod golden;
 mod hostile;
+mod image;
 mod kinds;
 mod layers;
 mod model;
