@@ -23,8 +23,61 @@ pub struct StateRecord {
     pub path: Vec<u8>,
 }
 
+/// A point in time: seconds since 1970, UTC, and nanoseconds.
+pub type Stamp = (i64, u32);
+
+/// An inode of an image (see `image::inode`). Read from authenticated pages only.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[allow(missing_docs)] // image::inode says what they are
+pub struct InodeRecord {
+    pub mode: u32,
+    pub nlink: u32,
+    pub uid: u32,
+    pub gid: u32,
+    pub rdev: u64,
+    pub size: u64,
+    pub pages: u64,
+    pub flags: u32,
+    pub parent: u64,
+    pub next: u64,
+    pub atime: Stamp,
+    pub mtime: Stamp,
+    pub ctime: Stamp,
+    pub btime: Stamp,
+}
+
+/// What a name in an image means: the inode, and the name's place in listings.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[allow(missing_docs)]
+pub struct NameRecord {
+    pub ino: u64,
+    pub position: u64,
+}
+
+/// What stands at a place of a listing: inode, type bits of its mode, name.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[allow(missing_docs)]
+pub struct PositionRecord {
+    pub ino: u64,
+    pub kind: u32,
+    pub name: Vec<u8>,
+}
+
+/// A root that is kept (see `image::snapshot`).
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[allow(missing_docs)]
+pub struct SnapshotRecord {
+    pub generation: u64,
+    pub root: [u8; 32],
+    pub created: Stamp,
+}
+
 /// Largest record that is decoded.
 const LIMIT: usize = 1 << 20;
+
+/// What [`decode`] gives: for callers that may not name serde.
+pub trait Record: DeserializeOwned {}
+impl<T: DeserializeOwned> Record for T {}
 
 /// A record's bytes.
 pub fn encode<T: Serialize>(record: &T) -> Vec<u8> {

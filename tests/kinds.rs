@@ -7,9 +7,12 @@ use cryptfs::crypto::xts::Cipher;
 use cryptfs::directory::backing::Backing;
 use cryptfs::directory::name::{DirId, NameEncoding};
 use cryptfs::directory::{Directory, Options};
-use cryptfs::fs::{FileSystem, Result};
+use cryptfs::fs::{Damage, FileSystem, Result};
+use cryptfs::image::{self, Image, OpenError};
 use cryptfs::volume::keys::Keys;
-use std::path::Path;
+use parking_lot::Mutex;
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 /// A kind of volume. Keys are the same in every test: what unlocks them is tested elsewhere.
@@ -18,6 +21,10 @@ pub trait VolumeKind: Sync {
     fn name(&self) -> &'static str;
     /// Makes an empty volume in an empty directory.
     fn create(&self, dir: &Path);
+    /// The same, as small as it can be: for tests that go through every byte.
+    fn create_small(&self, dir: &Path) {
+        self.create(dir);
+    }
     /// Opens the volume in a directory.
     fn open(&self, dir: &Path, read_only: bool) -> Result<Arc<dyn FileSystem>>;
     /// Where it may differ from the oracle.
@@ -42,7 +49,7 @@ pub struct Blind {
 }
 
 /// All of them.
-pub const ALL: [&dyn VolumeKind; 1] = [&DirectoryVolume];
+pub const ALL: [&dyn VolumeKind; 2] = [&DirectoryVolume, &ImageVolume];
 
 /// One backing file for each file.
 pub struct DirectoryVolume;
@@ -96,8 +103,87 @@ impl VolumeKind for DirectoryVolume {
     }
 }
 
+/// One file.
+pub struct ImageVolume;
+
+impl ImageVolume {
+    /// The image's name in its directory.
+    pub const NAME: &str = "volume.img";
+
+    /// Makes an image of so many bytes.
+    pub fn format(&self, dir: &Path, size: u64) {
+        let path = dir.join(Self::NAME);
+        let file = std::fs::File::create_new(path).expect("make the image");
+        file.set_len(size).expect("set the image's size");
+        drop(file);
+        let who = (rustix::process::getuid(), rustix::process::getgid());
+        let owner = (who.0.as_raw(), who.1.as_raw());
+        image::format(self.fd(dir).into(), size, keys(), owner).expect("format the image");
+    }
+
+    /// The image, open for reading and writing.
+    pub fn fd(&self, dir: &Path) -> std::fs::File {
+        let mut how = std::fs::File::options();
+        let opened = how.read(true).write(true).open(dir.join(Self::NAME));
+        opened.expect("open the image")
+    }
+
+    /// Opens it with options of the test's choice.
+    pub fn open_on(&self, dir: &Path, options: &image::Options) -> Result<Image, OpenError> {
+        Image::open(self.fd(dir).into(), keys(), options)
+    }
+}
+
+impl VolumeKind for ImageVolume {
+    fn name(&self) -> &'static str {
+        "image"
+    }
+
+    fn create(&self, dir: &Path) {
+        self.format(dir, 64 << 20);
+    }
+
+    fn create_small(&self, dir: &Path) {
+        self.format(dir, 8 << 20);
+    }
+
+    fn open(&self, dir: &Path, read_only: bool) -> Result<Arc<dyn FileSystem>> {
+        let mut seen = SEEN.lock();
+        let newest = seen.get_or_insert_default().entry(dir.to_owned());
+        let newest = newest.or_default();
+        let options = image::Options {
+            read_only,
+            expected_generation: *newest,
+            ..image::Options::default()
+        };
+        match self.open_on(dir, &options) {
+            Ok(image) => {
+                *newest = image.generation();
+                Ok(Arc::new(image))
+            }
+            Err(OpenError::Fs(error)) => Err(error),
+            Err(_) => Err(Damage::Missing.into()),
+        }
+    }
+
+    fn rules(&self) -> Rules {
+        Rules::default()
+    }
+
+    /// Nothing, but that the damage of one page may keep the rest from being found.
+    fn blind(&self) -> Blind {
+        Blind {
+            one_file_for_all: true,
+            ..Blind::default()
+        }
+    }
+}
+
+/// The generations that were seen, as a keystore remembers them.
+static SEEN: Mutex<Option<HashMap<PathBuf, u64>>> = Mutex::new(None);
+
 /// The keys of every test volume.
-fn keys() -> Arc<Keys> {
+pub fn keys() -> Arc<Keys> {
     let fvek = Secret::fill_with(|bytes| bytes.fill(7));
     let session = Secret::fill_with(|bytes| bytes.fill(9));
     let keys = Keys::derive(

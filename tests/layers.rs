@@ -46,7 +46,7 @@ const MAY_USE: [(&str, &[&str]); 10] = [
 /// Crates, and the one place of each. "" is any place.
 const DOORS: [(&str, &[&str]); 9] = [
     ("fuse/", &["fuser"]),
-    ("cli/", &["clap", "indicatif"]),
+    ("cli/", &["clap", "indicatif", "qrcode"]),
     (
         "crypto/",
         &[
@@ -76,7 +76,7 @@ const DOORS: [(&str, &[&str]); 9] = [
 ];
 
 /// Where `unsafe` may stand.
-const UNSAFE: [&str; 2] = ["sys/", "crypto/xts/"];
+const UNSAFE: [&str; 3] = ["sys/", "crypto/tag/vpclmul.rs", "crypto/xts/vaes.rs"];
 
 /// Replaces comments, strings and character literals by spaces.
 fn bare(text: &str) -> String {
@@ -332,7 +332,7 @@ fn every_dependency_has_a_door() {
 fn every_kind_of_breach_is_found() {
     let breaches = [
         (
-            "crypto/tag.rs",
+            "crypto/tag/mod.rs",
             "use crate::volume::keys::Keys;",
             "crypto uses volume",
         ),
@@ -404,6 +404,8 @@ fn every_kind_of_breach_is_found() {
             "libc comes in by sys/",
         ),
         ("directory/mod.rs", "unsafe {}", "unsafe"),
+        ("crypto/xts/mod.rs", "unsafe {}", "unsafe"),
+        ("crypto/tag/portable.rs", "unsafe {}", "unsafe"),
         ("fs/mod.rs", "use cryptfs::volume;", "names its own crate"),
     ];
     for (path, text, want) in breaches {
@@ -431,6 +433,7 @@ fn what_is_allowed_is_not_complained_of() {
             "mod tests { use super::super::tests::hex; }",
         ),
         ("crypto/xts/vaes.rs", "use aes::x; unsafe { f() }"),
+        ("crypto/tag/vpclmul.rs", "unsafe { f() }"),
         (
             "cli/mod.rs",
             "use crate::{fuse, recover}; fn f() { let s = \"unsafe libc::\"; }",

@@ -5,13 +5,19 @@
 //! | [`vectors`] | the standards' vectors, and our own from an independent implementation |
 //! | [`crash`] | a power cut before every operation loses nothing that was promised |
 //! | [`directory`] | the directory layer through its trait, and the format's rules |
+//! | [`golden`] | volumes of format 1 open for ever; a reader written from the manual alone agrees |
+//! | [`image`] | images: damage is an error where it is, a power cut loses nothing promised, snapshots, a full volume |
 //! | [`hostile`] | damaged backing files give errors, never other bytes |
+//! | [`drill`] | every disaster that recovery promises a way back from, on a volume of 5 000 files |
 //! | [`kinds`] | the kinds of volume that the suites below run on |
 //! | [`layers`] | the layer rule, and the one door of each outside crate |
 //! | [`needs`] | what the machine must have |
 //! | [`model`] | random operations give what a plain in-memory tree gives, for every kind of volume |
 //! | [`mount`] | the same under a real mount; options, features, and requests per operation |
 //! | [`transcripts`] | what people type and see: every command that needs no mount, and every wrong input |
+//! | [`docs`] | the manual pages and the README say what the programs do |
+//! | [`acceptance`] | nothing leaks; lost headers come back; what is refused changes nothing |
+//! | [`schema`] | what programs may rely on in `--json` outputs |
 //! | [`programs`] | git, cargo, sqlite, rsync and tar on a real mount, compared with the plain disk |
 //!
 //! Everyday runs are short. For long ones:
@@ -24,9 +30,16 @@
 //! | `CRYPTFS_REQUIRE_FUSE=1` | a machine without FUSE is a failure, not "NOT RUN" |
 #![allow(unreachable_pub)] // nothing is exported from a test binary
 
+#[cfg(feature = "fuse")]
+mod acceptance;
 mod crash;
 mod directory;
+mod docs;
+#[cfg(feature = "fuse")]
+mod drill;
+mod golden;
 mod hostile;
+mod image;
 mod kinds;
 mod layers;
 mod model;
@@ -35,5 +48,6 @@ mod mount;
 mod needs;
 #[cfg(feature = "fuse")]
 mod programs;
+mod schema;
 mod transcripts;
 mod vectors;

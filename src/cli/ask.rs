@@ -1,9 +1,10 @@
-//! Asking for the recovery password: on a terminal without echo, from a descriptor, or from standard input. Never from
+//! Asking for recovery passwords and passphrases: on a terminal without echo, from a descriptor, or from standard input. Never from
 //! arguments or the environment.
 use super::{Code, Error, Result, message};
 use crate::crypto::secret::Secret;
 use crate::volume::RecoveryPassword;
 use crate::volume::recovery_password::{Entry, GROUPS, ParseError};
+use crate::volume::share::Share;
 use rustix::stdio::stdin;
 use rustix::termios::{
     LocalModes, OptionalActions, SpecialCodeIndex, Termios, isatty, tcgetattr, tcsetattr,
@@ -14,6 +15,8 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::path::{Path, PathBuf};
 
 const LINE: usize = 1024;
+/// Characters of a passphrase; what makes it strong is how it was chosen.
+const SHORTEST: usize = 12;
 
 /// A recovery password, from `fd` if one is named, else from standard input.
 pub fn recovery_password(fd: Option<u32>) -> Result<RecoveryPassword> {
@@ -26,6 +29,132 @@ pub fn recovery_password(fd: Option<u32>) -> Result<RecoveryPassword> {
         return typed();
     }
     read_line(stdin(), Path::new("standard input"))
+}
+
+/// A recovery password from its shares, one in each line, until there are enough.
+pub fn shares(fd: Option<u32>) -> Result<RecoveryPassword> {
+    let path = PathBuf::from(match fd {
+        Some(fd) => format!("/proc/self/fd/{fd}"),
+        None => "standard input".to_owned(),
+    });
+    let file = match fd {
+        Some(_) => Some(File::open(&path).map_err(Error::io(&path))?),
+        None => None,
+    };
+    let from = file.as_ref().map_or(stdin(), |file| file.as_fd());
+    let terminal = match isatty(from) {
+        true => Some(Terminal::silent(from).map_err(Error::io(&path))?),
+        false => None,
+    };
+    let mut shares: Vec<Share> = Vec::new();
+    loop {
+        let line = match &terminal {
+            Some(terminal) => {
+                eprint!("share {} (not shown): ", shares.len() + 1);
+                let line = terminal.line()?;
+                eprintln!();
+                line
+            }
+            None => one_line(from, &path)?,
+        };
+        let typed = Share::parse(line.text()?.trim()).and_then(|share| {
+            share.fits(&shares)?;
+            Ok(share)
+        });
+        match typed {
+            Ok(share) => {
+                message::note(format_args!("share {} is right", share.number()));
+                shares.push(share);
+            }
+            Err(error) if terminal.is_some() => {
+                message::warning(format_args!("{error}; type it again"));
+            }
+            Err(error) => return Err(Error::told(Code::WrongKey, error.to_string(), "")),
+        }
+        let enough = shares.first().map_or(1, |first| usize::from(first.needed));
+        if shares.len() >= enough
+            && let Some(password) = Share::combine(&shares)
+        {
+            return Ok(password);
+        }
+    }
+}
+
+/// A passphrase, wiped when dropped.
+pub struct Passphrase(Line);
+
+impl Passphrase {
+    /// Its bytes, as they were typed.
+    pub fn bytes(&self) -> &[u8] {
+        &self.0.bytes.expose()[..self.0.length]
+    }
+}
+
+/// A passphrase: one line from `fd` if one is named, else from standard input.
+pub fn passphrase(fd: Option<u32>, prompt: &str) -> Result<Passphrase> {
+    if let Some(fd) = fd {
+        let path = PathBuf::from(format!("/proc/self/fd/{fd}"));
+        let file = File::open(&path).map_err(Error::io(&path))?;
+        return one_line(file.as_fd(), &path).map(Passphrase);
+    }
+    if !isatty(stdin()) {
+        return one_line(stdin(), Path::new("standard input")).map(Passphrase);
+    }
+    let terminal = Terminal::silent(stdin()).map_err(Error::io(Path::new("terminal")))?;
+    eprint!("{prompt} (not shown): ");
+    let line = terminal.line();
+    eprintln!();
+    line.map(Passphrase)
+}
+
+/// A new passphrase: typed twice on a terminal.
+pub fn new_passphrase(fd: Option<u32>) -> Result<Passphrase> {
+    let first = passphrase(fd, "new passphrase")?;
+    if fd.is_none() && isatty(stdin()) {
+        let again = passphrase(None, "the same again")?;
+        if first.bytes() != again.bytes() {
+            return Err(Error::told(Code::Usage, "the two are not the same", ""));
+        }
+    }
+    let length = String::from_utf8_lossy(first.bytes()).chars().count();
+    if length < SHORTEST {
+        let message = format!("a passphrase has at least {SHORTEST} characters");
+        return Err(Error::told(
+            Code::Usage,
+            message,
+            "six words drawn at random are a good one",
+        ));
+    }
+    Ok(first)
+}
+
+/// A line that is no secret, from standard input: "erase ledger".
+pub fn confirmation(prompt: &str) -> Result<String> {
+    if isatty(stdin()) {
+        eprint!("{prompt}: ");
+    }
+    let line = one_line(stdin(), Path::new("standard input"))?;
+    Ok(line.text()?.trim().to_owned())
+}
+
+/// True if someone sits at a terminal.
+pub fn is_interactive() -> bool {
+    isatty(stdin())
+}
+
+fn one_line(from: BorrowedFd<'_>, path: &Path) -> Result<Line> {
+    let mut line = Line::default();
+    while !line.is_full() {
+        match line.read_byte(from).map_err(Error::io(path))? {
+            None => break,
+            Some(b'\n') => {
+                line.pop();
+                break;
+            }
+            Some(_) => {}
+        }
+    }
+    Ok(line)
 }
 
 /// All of it in one line, or in eight.
@@ -82,7 +211,7 @@ impl Default for Line {
 
 impl Line {
     fn text(&self) -> Result<&str> {
-        let not_text = |_| Error::told(Code::WrongKey, "the recovery password is not text", "");
+        let not_text = |_| Error::told(Code::WrongKey, "what was typed is not text", "");
         std::str::from_utf8(&self.bytes.expose()[..self.length]).map_err(not_text)
     }
 

@@ -1,5 +1,7 @@
 //! `cryptfs doctor`: the steps of unlocking without anyone typing, one by one.
 use super::{Common, Error, Result};
+use crate::sys::creds;
+use crate::volume::keystore::Protection;
 use crate::volume::{self, Keystore, Locked, Protector, ProtectorKind, Rollback, uuid};
 use clap::Args;
 use std::fmt::Display;
@@ -36,6 +38,7 @@ fn unlock(locked: &Locked, keystore: &Keystore) -> Result<ExitCode> {
     let keyfiles = step("keyfile", keystore.keyfiles(&header.uuid), |_| {
         path.display().to_string()
     })?;
+    rungs(keystore.protection(&header.uuid))?;
     let Some(keyfiles) = keyfiles else {
         return Ok(ExitCode::FAILURE);
     };
@@ -59,6 +62,33 @@ fn unlock(locked: &Locked, keystore: &Keystore) -> Result<ExitCode> {
         Some(_) => ExitCode::SUCCESS,
         None => ExitCode::FAILURE,
     })
+}
+
+/// How the keyfile is kept, and how else it could be.
+fn rungs(protection: Option<Protection>) -> Result<()> {
+    match protection {
+        Some(Protection::SystemdCreds) => told(
+            "ok",
+            "sealed",
+            "by systemd-creds, with this computer's key and its TPM2 if it has one",
+        )?,
+        Some(Protection::Plain) if creds::is_installed() => told(
+            "note",
+            "sealed",
+            "no: a file of mode 0600; cryptfs key rotate --keyfile --protect systemd-creds seals it to this computer",
+        )?,
+        Some(Protection::Plain) => told(
+            "note",
+            "sealed",
+            "no: a file of mode 0600; systemd-creds, which could seal it to this computer, is not installed",
+        )?,
+        None => {}
+    }
+    told(
+        "note",
+        "others",
+        "this version has no rung of its own for a TPM2 without systemd, nor for the desktop's Secret Service",
+    )
 }
 
 fn step<T>(

@@ -76,6 +76,7 @@ fn restore(args: &RestoreArgs, common: &Common) -> Result<ExitCode> {
     };
     let (locked, newest) = Locked::open_only(&args.volume, &spare)?;
     let volume = unlock(&locked, &keystore, args.fd)?;
+    super::recover::must_belong(&volume)?;
     let known = volume.known_sequence(&keystore).max(newest);
     let older = volume.header().sequence < known;
     message::note(format_args!(
@@ -114,12 +115,13 @@ fn unlock(locked: &Locked, keystore: &Keystore, fd: Option<u32>) -> Result<Volum
 
 fn put_back(mut volume: Volume, known: u64, keystore: &Keystore) -> Result<ExitCode> {
     let uuid = volume.header().uuid;
-    AuditLog::of(keystore).append(&Event {
+    let event = Event {
         action: "header restore",
         volume: &uuid,
         protector: None,
         result: "restored",
-    })?;
+    };
+    AuditLog::of(keystore).append_sealed(&volume.audit_key(), &event)?;
     volume.put_back(known, keystore)?;
     outln!(
         "header put back into every copy, as number {}",

@@ -1,4 +1,6 @@
 //! `cryptfs init`: make a volume.
+use super::deliver::DeliverArgs;
+use super::sheet::Sheet;
 use super::{Code, Common, Error, Result, message};
 use crate::crypto::tag::Algorithm;
 use crate::crypto::xts::Cipher;
@@ -36,6 +38,8 @@ pub struct InitArgs {
     /// Write a recovery kit to this file
     #[arg(long, value_name = "FILE")]
     pub kit: Option<PathBuf>,
+    #[command(flatten)]
+    pub deliver: DeliverArgs,
     /// An image file instead of a directory
     #[arg(long)]
     pub image: bool,
@@ -89,7 +93,7 @@ impl InitArgs {
                 NamesName::Base32hex => NameEncoding::Base32Hex,
             },
             label: self.label.clone(),
-            escrow: !self.no_escrow,
+            escrow: self.deliver.escrow(self.no_escrow),
             iterations: self.pbkdf2_iterations,
         }
     }
@@ -105,8 +109,8 @@ pub fn run(args: &InitArgs, common: &Common) -> Result<ExitCode> {
             hint,
         ));
     }
-    if args.quiet && args.no_escrow {
-        let message = "--quiet with --no-escrow would leave nobody with the recovery password";
+    if args.quiet && !args.deliver.elsewhere() && !args.deliver.escrow(args.no_escrow) {
+        let message = "--quiet without escrow would leave nobody with the recovery password";
         return Err(Error::told(Code::Usage, message, "leave one of them out"));
     }
     if let Some(path) = args.kit.as_ref().filter(|path| path.exists()) {
@@ -117,33 +121,40 @@ pub fn run(args: &InitArgs, common: &Common) -> Result<ExitCode> {
             "name a file that does not exist",
         ));
     }
+    args.deliver.check(&args.volume)?;
     let keystore = common.make_keystore()?;
     let log = AuditLog::of(&keystore);
     log.probe()?;
     let mut made = create(&args.volume, &args.options(), &keystore)?;
-    let logged = log.append(&Event {
+    let event = Event {
         action: "init",
         volume: &made.volume.header().uuid,
         protector: Some(&made.password_id),
-        result: if args.quiet {
+        result: if args.quiet && !args.deliver.elsewhere() {
             "created"
         } else {
             "created, disclosed"
         },
-    });
+    };
+    let logged = log.append_sealed(&made.volume.audit_key(), &event);
     if let Err(error) = logged {
         made.discard(&keystore);
         return Err(error.into());
     }
     let header = made.volume.header();
+    let sheet = Sheet {
+        volume: made.volume.place().path(),
+        header,
+        id: &made.password_id,
+        password: &made.recovery_password,
+    };
     if !args.quiet {
         outln!(
             "Volume:             {}",
             made.volume.place().path().display()
         )?;
         outln!("Volume ID:          {}", uuid::text(&header.uuid))?;
-        outln!("Password ID:        {}", uuid::text(&made.password_id))?;
-        outln!("Recovery password:  {}", made.recovery_password.reveal())?;
+        args.deliver.print(&sheet)?;
         outln!(
             "Keyfile:            {}",
             keystore.keyfile_path(&header.uuid).display()
@@ -151,6 +162,9 @@ pub fn run(args: &InitArgs, common: &Common) -> Result<ExitCode> {
         message::note(
             "keep the recovery password elsewhere: without it and without the keyfile the data is lost",
         );
+    }
+    args.deliver.write(&sheet)?;
+    if !args.quiet || args.deliver.elsewhere() {
         // Shown: from now on the volume no longer asks to have its password exported.
         let id = made.password_id;
         made.volume

@@ -1,11 +1,13 @@
 //! `cryptfs key`: what opens a volume.
+mod add;
+mod rotate;
+
 use super::{Common, Result, message};
 use crate::codec::{Json, json, json_text};
 use crate::volume::audit::{AuditLog, Event};
-use crate::volume::create::ITERATIONS;
 use crate::volume::error::{date_or_never, kind_name};
 use crate::volume::keys::Uuid;
-use crate::volume::{Locked, Protector, ProtectorState, Rollback, Volume, date, uuid};
+use crate::volume::{Keystore, Locked, Protector, ProtectorState, Rollback, Volume, date, uuid};
 use clap::{Args, Subcommand};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -27,17 +29,12 @@ enum KeyCommand {
         #[arg(long)]
         json: bool,
     },
-    /// Add a recovery password and print it once
-    Add {
-        /// The volume
-        volume: PathBuf,
-        /// Do not keep it sealed in the header
-        #[arg(long)]
-        no_escrow: bool,
-        /// PBKDF2 rounds (for tests)
-        #[arg(long, hide = true, default_value_t = ITERATIONS, value_parser = clap::value_parser!(u32).range(1000..))]
-        pbkdf2_iterations: u32,
-    },
+    /// Add a recovery password and print it once; or a passphrase; or a keyfile for another computer
+    Add(add::AddArgs),
+    /// Let this computer unlock the volume by itself, with the keyfile that another computer wrote for it
+    Enrol(add::EnrolArgs),
+    /// Replace a protector: the old one is removed once the new one was proven
+    Rotate(rotate::RotateArgs),
     /// Remove a key protector from every header copy
     Remove {
         /// The volume
@@ -51,11 +48,9 @@ enum KeyCommand {
 pub fn run(args: &KeyArgs, common: &Common) -> Result<ExitCode> {
     match &args.command {
         KeyCommand::List { volume, json } => list(volume, *json)?,
-        KeyCommand::Add {
-            volume,
-            no_escrow,
-            pbkdf2_iterations,
-        } => add(volume, !no_escrow, *pbkdf2_iterations, common)?,
+        KeyCommand::Add(args) => add::add(args, common)?,
+        KeyCommand::Enrol(args) => add::enrol(args, common)?,
+        KeyCommand::Rotate(args) => rotate::run(args, common)?,
         KeyCommand::Remove { volume, id } => remove(volume, id, common)?,
     }
     Ok(ExitCode::SUCCESS)
@@ -84,49 +79,43 @@ fn list(volume: &Path, json: bool) -> Result<()> {
     Ok(())
 }
 
-fn add(path: &Path, escrow: bool, iterations: u32, common: &Common) -> Result<()> {
-    let keystore = common.keystore()?;
-    let log = AuditLog::of(&keystore);
-    log.probe()?;
-    let mut volume = Locked::open(path)?.unlock_auto(&keystore, Rollback::Refuse)?;
-    let (id, password) = volume.add_recovery_password(Some(&keystore), escrow, iterations)?;
-    log.append(&event(&volume, "key add", &id, "added, disclosed"))?;
-    outln!("Password ID:        {}", uuid::text(&id))?;
-    outln!("Recovery password:  {}", password.reveal())?;
-    volume.annotate(Some(&keystore), &id, |p| {
-        p.exported = date::now();
-        p.state = ProtectorState::Delivered;
-    })?;
-    message::hint(format_args!(
-        "prove it with cryptfs recover --verify {}",
-        path.display()
-    ));
-    Ok(())
+fn remove(path: &Path, prefix: &str, common: &Common) -> Result<()> {
+    let (keystore, mut volume) = unlock(path, common)?;
+    let removed = volume.remove_protector(Some(&keystore), prefix)?;
+    log(&keystore, &volume, "key remove", &removed.id, "removed")?;
+    tell_removed(kind_name(removed.kind), &removed.id)
 }
 
-fn remove(path: &Path, prefix: &str, common: &Common) -> Result<()> {
-    let keystore = common.keystore()?;
-    let mut volume = Locked::open(path)?.unlock_auto(&keystore, Rollback::Refuse)?;
-    let removed = volume.remove_protector(Some(&keystore), prefix)?;
-    AuditLog::of(&keystore).append(&event(&volume, "key remove", &removed.id, "removed"))?;
-    outln!(
-        "{} {} removed from every header copy",
-        kind_name(removed.kind),
-        uuid::text(&removed.id)
-    )?;
+fn tell_removed(kind: &str, id: &Uuid) -> Result<()> {
+    outln!("{kind} {} removed from every header copy", uuid::text(id))?;
     message::hint(
         "kits and header backups made before this still hold it: make new ones and destroy the old",
     );
     Ok(())
 }
 
-fn event<'a>(volume: &'a Volume, action: &'a str, id: &'a Uuid, result: &'a str) -> Event<'a> {
-    Event {
+/// With the keystore's keyfile. Nothing is begun that could not be logged.
+fn unlock(path: &Path, common: &Common) -> Result<(Keystore, Volume)> {
+    let keystore = common.keystore()?;
+    AuditLog::of(&keystore).probe()?;
+    let volume = Locked::open(path)?.unlock_auto(&keystore, Rollback::Refuse)?;
+    Ok((keystore, volume))
+}
+
+fn log(
+    keystore: &Keystore,
+    volume: &Volume,
+    action: &str,
+    protector: &Uuid,
+    result: &str,
+) -> Result<()> {
+    let event = Event {
         action,
         volume: &volume.header().uuid,
-        protector: Some(id),
+        protector: Some(protector),
         result,
-    }
+    };
+    Ok(AuditLog::of(keystore).append_sealed(&volume.audit_key(), &event)?)
 }
 
 /// A protector as JSON.

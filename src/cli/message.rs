@@ -4,7 +4,7 @@
 //! cryptfs: error: volume /srv/data is already mounted
 //! cryptfs: hint: unmount it with cryptfs umount DIR
 //! ```
-use crate::volume::{self, ProtectorKind};
+use crate::volume::{self, ProtectorKind, uuid};
 use crate::{fs, recover};
 use std::fmt::{self, Display};
 use std::io::{self, Write};
@@ -119,6 +119,7 @@ impl Error {
                 | V::KeystoreUnknown
                 | V::KeyfileMissing(_)
                 | V::KeyfileDamaged(_)
+                | V::Sealing { .. }
                 | V::KeyfileForeign { .. }
                 | V::Mode { .. }
                 | V::Owner { .. } => Code::Keystore,
@@ -133,8 +134,10 @@ impl Error {
                 | V::NotAVolume(_)
                 | V::NotEmpty(_)
                 | V::AlreadyAVolume(_) => Code::Place,
-                V::Label | V::Cost | V::WhichProtector { .. } => Code::Usage,
+                V::Label | V::Cost | V::WhichProtector { .. } | V::RotateWhich(_) => Code::Usage,
                 V::NoFreeSlot
+                | V::RotationUnderWay { .. }
+                | V::NoRotation
                 | V::LastProtector { .. }
                 | V::PartlyWritten { .. }
                 | V::Audit { .. }
@@ -142,6 +145,7 @@ impl Error {
             },
             #[cfg(feature = "fuse")]
             Self::Fuse(error) => fuse_code(error),
+            Self::Recover(recover::Error::NotEmpty(_) | recover::Error::Inside(_)) => Code::Place,
             Self::FileSystem(_) | Self::Recover(_) | Self::Io { .. } => Code::Failure,
         }
     }
@@ -156,6 +160,13 @@ impl Error {
             Self::Volume(error) => volume_hint(error),
             #[cfg(feature = "fuse")]
             Self::Fuse(error) => error.hint().map(str::to_owned),
+            Self::Recover(recover::Error::NotEmpty(_)) => Some(
+                "name a new or empty directory, or go on with an earlier salvage with --resume"
+                    .to_owned(),
+            ),
+            Self::Recover(recover::Error::Inside(_)) => {
+                Some("name a directory elsewhere".to_owned())
+            }
             Self::FileSystem(_) | Self::Recover(_) | Self::Io { .. } => None,
         }
     }
@@ -170,7 +181,9 @@ fn fuse_code(error: &crate::fuse::Error) -> Code {
         F::NotMounted(_) | F::Foreign(_) => Code::Place,
         F::AlreadyMounted { .. } | F::Busy(..) => Code::Busy,
         F::NoDevice | F::Device(_) | F::NoFusermount | F::AllowOther => Code::Failure,
-        F::Unclean(_) | F::Mount(..) | F::Unmount(..) | F::Path(..) => Code::Failure,
+        F::Unclean(_) | F::RemountRights(_) | F::Mount(..) | F::Unmount(..) | F::Path(..) => {
+            Code::Failure
+        }
         F::Serve(_) | F::Close(_) => Code::Failure,
     }
 }
@@ -181,7 +194,7 @@ fn volume_hint(error: &volume::Error) -> Option<String> {
     Some(match error {
         V::WrongPassword { .. } => "look for the sheet with one of these password IDs".to_owned(),
         V::WrongPassphrase => "check the keyboard layout and caps lock".to_owned(),
-        V::WrongKeyfile { .. } | V::KeyfileMissing(_) | V::KeyfileDamaged(_) | V::KeyfileForeign { .. } => {
+        V::WrongKeyfile { .. } | V::KeyfileMissing(_) | V::KeyfileDamaged(_) | V::KeyfileForeign { .. } | V::Sealing { .. } => {
             format!("{BY_HAND}; that makes a new keyfile")
         }
         V::NoProtector(ProtectorKind::Keyfile) => BY_HAND.to_owned(),
@@ -207,12 +220,23 @@ fn volume_hint(error: &volume::Error) -> Option<String> {
         V::AlreadyMounted(_) => "unmount it with cryptfs umount DIR".to_owned(),
         V::NotEmpty(_) => "name a new or empty directory; copy the files in once it is mounted".to_owned(),
         V::AlreadyAVolume(_) => "mount it with cryptfs mount VOLUME MOUNTPOINT".to_owned(),
+        V::RotateWhich(_) => "name the one to replace by its ID; cryptfs key list VOLUME shows them".to_owned(),
+        V::RotationUnderWay { new, .. } => format!(
+            "prove the new one with cryptfs key rotate --finish VOLUME, or give it up with cryptfs key remove VOLUME {}",
+            uuid::short(new)
+        ),
+        V::NoRotation => "begin one with cryptfs key rotate VOLUME".to_owned(),
         V::WhichProtector { .. } => "cryptfs key list VOLUME shows the IDs".to_owned(),
         V::LastProtector { .. } => "add another one first with cryptfs key add VOLUME".to_owned(),
         V::NoFreeSlot => "remove one with cryptfs key remove".to_owned(),
         V::PartlyWritten { .. } => "the change stands; run cryptfs check --repair once the disk can be written".to_owned(),
         V::Audit { .. } => "secrets are shown only when the log can be written; see to its directory".to_owned(),
-        V::WrongType(_) | V::OtherVolume { .. } | V::Label | V::Cost | V::Kit(_) | V::Io { .. } => return None,
+        V::OtherVolume { .. } => {
+            "find the kit of this volume; if it is the header in the volume that is the wrong one, move cryptfs.volume, \
+             .cryptfs/header.1 and .cryptfs/header.2 out of it first"
+                .to_owned()
+        }
+        V::WrongType(_) | V::Label | V::Cost | V::Kit(_) | V::Io { .. } => return None,
     })
 }
 

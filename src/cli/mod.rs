@@ -7,9 +7,12 @@ macro_rules! outln {
 }
 
 mod ask;
+mod audit;
 mod bench;
 mod check;
+mod deliver;
 mod doctor;
+mod erase;
 mod header;
 mod init;
 mod key;
@@ -19,6 +22,8 @@ mod mount;
 mod progress;
 mod recover;
 mod recovery_keys;
+mod report;
+mod sheet;
 mod status;
 mod umount;
 
@@ -75,7 +80,7 @@ enum Command {
     Recover(recover::RecoverArgs),
     /// Show the recovery passwords of the volumes that this keystore knows
     RecoveryKeys(recovery_keys::RecoveryKeysArgs),
-    /// List, add and remove key protectors
+    /// List, add, replace and remove key protectors
     Key(key::KeyArgs),
     /// Show how volumes are protected
     Status(status::StatusArgs),
@@ -87,6 +92,12 @@ enum Command {
     Kit(kit::KitArgs),
     /// Save the header, or put a saved one back
     Header(header::HeaderArgs),
+    /// Prove the audit log
+    Audit(audit::AuditArgs),
+    /// State the facts that auditors ask about
+    Report(report::ReportArgs),
+    /// Destroy every key protector: nobody can read the volume any more
+    Erase(erase::EraseArgs),
     /// Measure the cipher, the tags and the sealing of names on this computer
     Bench(bench::BenchArgs),
 }
@@ -112,6 +123,9 @@ pub fn main() -> ExitCode {
             Command::Check(args) => check::run(&args, common),
             Command::Kit(args) => kit::run(&args, common),
             Command::Header(args) => header::run(&args, common),
+            Command::Audit(args) => audit::run(&args, common),
+            Command::Report(args) => report::run(&args, common),
+            Command::Erase(args) => erase::run(&args, common),
             Command::Bench(args) => bench::run(&args),
         }
     })

@@ -1,19 +1,26 @@
 //! `cryptfs recover`: unlock by hand. And the same in `cryptfs-recover`, for a rescue system.
+mod salvage;
+mod unlock;
+
+pub use salvage::shown_bytes;
+
 use super::progress::Bar;
-use super::{Code, Common, Result, ask, message, mount};
-use crate::codec::{Json, json, json_line};
+use super::{Code, Common, Error, Result, ask, message, mount};
+use crate::codec::{json, json_line};
 use crate::fs::Progress;
-use crate::recover::{Outcome, Search, Summary, Verdict, copy_out, file_system, find};
+use crate::recover::{self, Job, Outcome, Placed, Search, Summary, Verdict, belongs, find};
 use crate::volume::audit::{AuditLog, Event};
 use crate::volume::error::date_or_never;
 use crate::volume::{
-    self, Access, Keystore, Locked, ProtectorKind, ProtectorState, Rollback, Swapped, Volume, date,
-    uuid,
+    self, Access, Credential, Keystore, Locked, ProtectorKind, ProtectorState, Rollback, Swapped,
+    Volume, date, uuid,
 };
 use clap::Args;
+use salvage::salvage;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use unlock::{by_keyfile, enrol, tell_repaired, unlock, verify};
 
 /// Arguments of `cryptfs recover`.
 #[derive(Args, Clone, Debug)]
@@ -53,6 +60,9 @@ struct What {
     /// Go on with an earlier salvage into the same destination
     #[arg(long, requires = "salvage")]
     resume: bool,
+    /// Where a unit fails its check, write what it decrypts to and not zeros; it is reported as lost all the same
+    #[arg(long, requires = "salvage")]
+    unverified: bool,
     /// Report each file as a line of JSON
     #[arg(long, requires = "salvage")]
     json: bool,
@@ -62,7 +72,13 @@ struct What {
     /// Which volume of the keystore it is, by the beginning of its ID, where the volume's own header is lost
     #[arg(long, value_name = "PREFIX")]
     id: Option<String>,
-    /// Read the recovery password from this file descriptor
+    /// Unlock with shares of the recovery password, typed one after the other
+    #[arg(long, conflicts_with = "passphrase")]
+    shares: bool,
+    /// Unlock with a passphrase instead of a recovery password
+    #[arg(long)]
+    passphrase: bool,
+    /// Read the recovery password or the passphrase from this file descriptor
     #[arg(long, value_name = "N")]
     fd: Option<u32>,
 }
@@ -78,10 +94,11 @@ pub fn run(args: &RecoverArgs, common: &Common) -> Result<ExitCode> {
         return salvage(volume, to, what);
     }
     let volume = unlock(&locked, what, keystore.as_ref())?;
+    must_belong(&volume)?;
     if what.verify {
         return verify(volume, keystore.as_ref());
     }
-    enrol(volume, common)?;
+    enrol(volume, what, common)?;
     match &args.mountpoint {
         None => Ok(ExitCode::SUCCESS),
         Some(mountpoint) => {
@@ -107,12 +124,29 @@ pub fn rescue(args: &RescueArgs, common: &Common) -> Result<ExitCode> {
     if let Some(to) = &what.salvage {
         return salvage(volume, to, what);
     }
+    must_belong(&volume)?;
     if what.verify {
         return verify(volume, None);
     }
     tell_repaired(&volume.repair_copies()?)?;
     message::hint("copy everything out with --salvage DEST, or mount it on a system with cryptfs");
     Ok(ExitCode::SUCCESS)
+}
+
+/// A header from elsewhere is written only where it opens what lies there.
+pub fn must_belong(volume: &Volume) -> Result<()> {
+    if belongs(volume)? {
+        return Ok(());
+    }
+    let (id, path) = (uuid::text(&volume.header().uuid), volume.place().path());
+    Err(Error::told(
+        Code::Header,
+        format!(
+            "the saved header is of volume {id}: it opens no name in {}",
+            path.display()
+        ),
+        "find the kit of this volume; where its names are damaged, cryptfs recover --salvage DEST copies out what there is",
+    ))
 }
 
 /// A missing keystore is why people are here.
@@ -135,233 +169,4 @@ fn open(what: &What, keystore: Option<&Keystore>) -> Result<Locked> {
         id: what.id.as_deref(),
     };
     Ok(find(&what.volume, &search)?)
-}
-
-/// Says what is wanted, asks for it, and unlocks.
-fn unlock(locked: &Locked, what: &What, keystore: Option<&Keystore>) -> Result<Volume> {
-    let header = locked.header();
-    message::note(format_args!(
-        "volume       {}",
-        locked.place().path().display()
-    ));
-    if !header.label.is_empty() {
-        message::note(format_args!("label        {}", header.label));
-    }
-    message::note(format_args!(
-        "made on      {} ({})",
-        header.computer,
-        date::rfc3339(header.created)
-    ));
-    for slot in header
-        .protectors()
-        .filter(|p| p.kind == ProtectorKind::RecoveryPassword)
-    {
-        let (id, made) = (uuid::text(&slot.id), date_or_never(slot.created));
-        message::note(format_args!("password ID  {id} (made {made})"));
-    }
-    for copy in locked.own_copies().iter().filter(|copy| !copy.is_good()) {
-        message::warning(format_args!("header copy {copy}"));
-    }
-    let password = ask::recovery_password(what.fd)?;
-    let mut bar = None;
-    let unlocked = locked.unlock_recovery(&password, &mut |_, pairs| {
-        let bar = bar.get_or_insert_with(|| {
-            message::note("opens nothing as it is; trying it with two groups exchanged");
-            Bar::attempts("trying", pairs)
-        });
-        bar.done(1);
-    });
-    if let Some(bar) = bar {
-        bar.end();
-    }
-    let result = match &unlocked {
-        Ok(_) => "unlocked",
-        Err(_) => "refused",
-    };
-    if let Some(keystore) = keystore {
-        let protector = unlocked
-            .as_ref()
-            .ok()
-            .map(|(volume, _)| volume.opened_with());
-        AuditLog::of(keystore).append(&Event {
-            action: "recover",
-            volume: &header.uuid,
-            protector,
-            result,
-        })?;
-    }
-    let (volume, swapped) = unlocked?;
-    if swapped == Swapped::Yes {
-        message::warning(
-            "two groups had to be exchanged: correct the sheet, or the way it is read",
-        );
-    }
-    Ok(volume)
-}
-
-fn by_keyfile(locked: &Locked, keystore: Option<&Keystore>, what: &What) -> Option<Volume> {
-    if what.fd.is_some() {
-        return None;
-    }
-    locked.unlock_auto(keystore?, Rollback::Accept).ok()
-}
-
-fn verify(mut volume: Volume, keystore: Option<&Keystore>) -> Result<ExitCode> {
-    let id = *volume.opened_with();
-    outln!(
-        "password {} opens volume {}",
-        uuid::text(&id),
-        uuid::text(&volume.header().uuid)
-    )?;
-    let noted = volume.annotate(keystore, &id, |p| {
-        p.verified = date::now();
-        if p.state == ProtectorState::Delivered {
-            p.state = ProtectorState::Active;
-        }
-    });
-    if let Err(error) = noted {
-        message::warning(format_args!(
-            "the date of this drill could not be noted: {error}"
-        ));
-    }
-    Ok(ExitCode::SUCCESS)
-}
-
-/// Lets this computer unlock by itself again.
-fn enrol(mut volume: Volume, common: &Common) -> Result<()> {
-    let keystore = common.make_keystore()?;
-    let bad: Vec<_> = volume
-        .copies()
-        .iter()
-        .filter(|copy| !copy.is_good())
-        .cloned()
-        .collect();
-    let password = *volume.opened_with();
-    let keyfile = volume.enrol(&keystore)?;
-    AuditLog::of(&keystore).append(&Event {
-        action: "enrol",
-        volume: &volume.header().uuid,
-        protector: Some(&keyfile),
-        result: "enrolled",
-    })?;
-    tell_repaired(&bad)?;
-    let path = keystore.keyfile_path(&volume.header().uuid);
-    outln!(
-        "this computer unlocks the volume by itself again (keyfile {})",
-        path.display()
-    )?;
-    volume.annotate(Some(&keystore), &password, |p| {
-        p.verified = date::now();
-        p.state = ProtectorState::RotateDue;
-    })?;
-    let id = uuid::short(&password);
-    message::hint(format_args!(
-        "password {id} was used: add a new one with cryptfs key add VOLUME, prove it with cryptfs recover --verify VOLUME, \
-         then remove the old one with cryptfs key remove VOLUME {id}"
-    ));
-    Ok(())
-}
-
-fn tell_repaired(copies: &[volume::CopyReport]) -> Result<()> {
-    for copy in copies {
-        outln!("header copy repaired ({copy})")?;
-    }
-    Ok(())
-}
-
-fn salvage(volume: Volume, to: &Path, what: &What) -> Result<ExitCode> {
-    let lock = volume.place().lock(Access::ReadOnly)?;
-    let files = file_system(volume.into_opened()?, true)?;
-    let bar = Bar::bytes("copying");
-    let job = copy_out::Job {
-        from: &*files,
-        volume: &what.volume,
-        to,
-        resume: what.resume,
-    };
-    let summary = copy_out::copy_out(&job, &bar, &mut |verdict| {
-        if what.json {
-            bar.line(&json_line(&record(verdict)));
-        } else if let Some(problem) = problem(&verdict.outcome) {
-            bar.line(&format!("{}: {problem}", shown(&verdict.path)));
-        }
-    });
-    bar.end();
-    let summary = summary?;
-    drop(lock);
-    finish(&summary, what.json)
-}
-
-fn finish(summary: &Summary, as_json: bool) -> Result<ExitCode> {
-    let Summary {
-        whole,
-        ranges,
-        attributes,
-        lost,
-        lost_bytes,
-    } = *summary;
-    if as_json {
-        let line = json!({"whole": whole, "ranges_lost": ranges, "attributes_lost": attributes, "lost": lost, "bytes_lost": lost_bytes});
-        outln!("{}", json_line(&json!({"summary": line})))?;
-    } else {
-        outln!(
-            "{whole} whole, {ranges} with bytes lost ({lost_bytes} bytes), {attributes} with attributes lost, {lost} lost"
-        )?;
-    }
-    match summary.is_complete() {
-        true => Ok(ExitCode::SUCCESS),
-        false => Ok(Code::Damage.into()),
-    }
-}
-
-fn problem(outcome: &Outcome) -> Option<String> {
-    match outcome {
-        Outcome::Whole | Outcome::Earlier => None,
-        Outcome::Ranges(ranges) => {
-            let ranges: Vec<_> = ranges
-                .iter()
-                .map(|r| format!("{}-{}", r.start, r.end - 1))
-                .collect();
-            Some(format!("bytes lost: {}", ranges.join(", ")))
-        }
-        Outcome::Attributes(which) => Some(format!("attributes lost: {}", which.join(", "))),
-        Outcome::Lost(why) => Some(format!("lost: {why}")),
-    }
-}
-
-fn record(verdict: &Verdict) -> Json {
-    let (word, detail) = match &verdict.outcome {
-        Outcome::Whole => ("whole", Json::Null),
-        Outcome::Earlier => ("earlier", Json::Null),
-        Outcome::Ranges(ranges) => (
-            "ranges",
-            ranges.iter().map(|r| json!([r.start, r.end])).collect(),
-        ),
-        Outcome::Attributes(which) => ("attributes", json!(which)),
-        Outcome::Lost(why) => ("lost", json!(why)),
-    };
-    json!({"path": shown(&verdict.path), "verdict": word, "detail": detail})
-}
-
-/// A path that cannot drive the terminal: control characters and bytes that are not text as `\xNN`.
-fn shown(path: &Path) -> String {
-    shown_bytes(path.as_os_str().as_bytes())
-}
-
-/// As [`shown`].
-pub fn shown_bytes(path: &[u8]) -> String {
-    if path.is_empty() {
-        return ".".to_owned();
-    }
-    let mut out = String::new();
-    for chunk in path.utf8_chunks() {
-        for c in chunk.valid().chars() {
-            match c.is_control() || c == '\\' {
-                true => out.extend(c.to_string().bytes().map(|b| format!("\\x{b:02x}"))),
-                false => out.push(c),
-            }
-        }
-        out.extend(chunk.invalid().iter().map(|b| format!("\\x{b:02x}")));
-    }
-    out
 }

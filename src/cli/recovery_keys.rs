@@ -1,11 +1,13 @@
 //! `cryptfs recovery-keys`: what an administrator stores elsewhere.
-use super::{Common, Result, message};
+use super::sheet::{Sheet, SheetArgs};
+use super::{Code, Common, Error, Result, message};
 use crate::codec::{Json, json, json_text};
 use crate::volume::audit::{AuditLog, Event};
 use crate::volume::error::date_or_never;
 use crate::volume::kept::{Kept, KeptPassword};
-use crate::volume::{Keystore, Locked, Rollback, date, uuid};
+use crate::volume::{Keystore, Locked, ProtectorState, Rollback, date, uuid};
 use clap::Args;
+use std::path::Path;
 use std::process::ExitCode;
 
 /// Arguments of `cryptfs recovery-keys`.
@@ -17,39 +19,65 @@ pub struct RecoveryKeysArgs {
     /// Only the password whose ID begins with this, or those of the volume whose ID begins with it
     #[arg(long, value_name = "PREFIX")]
     pub id: Option<String>,
+    #[command(flatten)]
+    pub sheet: SheetArgs,
 }
 
 /// Runs `cryptfs recovery-keys`.
 pub fn run(args: &RecoveryKeysArgs, common: &Common) -> Result<ExitCode> {
     let keystore = common.keystore()?;
     let log = AuditLog::of(&keystore);
-    let mut shown = Vec::new();
+    let mut kept = Vec::new();
     let mut failed = 0;
     for id in keystore.volumes()? {
-        let kept = match Kept::open(&keystore, &id) {
-            Ok(kept) => kept,
+        match Kept::open(&keystore, &id) {
+            Ok(volume) => kept.push(volume),
             Err(error) => {
                 failed += 1;
                 message::warning(format_args!("volume {}: {error}", uuid::text(&id)));
-                continue;
             }
-        };
-        for password in kept.passwords.iter().filter(|p| wanted(args, &kept, p)) {
-            if password.password.is_some() {
-                log.append(&Event {
-                    action: "recovery-keys",
-                    volume: &id,
-                    protector: Some(&password.id),
-                    result: "disclosed",
-                })?;
-            }
-            shown.push(record(&kept, password));
-            if !args.raw {
-                print(&kept, password, shown.len() > 1)?;
-            }
-            if password.password.is_some() {
-                mark_exported(&keystore, &kept, password);
-            }
+        }
+    }
+    let chosen = kept.iter().flat_map(|volume| {
+        let passwords = volume.passwords.iter();
+        passwords
+            .filter(|p| wanted(args, volume, p))
+            .map(move |p| (volume, p))
+    });
+    let chosen: Vec<_> = chosen.collect();
+    if args.sheet.file.is_some() && chosen.len() != 1 {
+        let message = format!(
+            "a sheet has one recovery password, and these are {}",
+            chosen.len()
+        );
+        let hint = "choose one with --id PREFIX";
+        return Err(Error::told(Code::Usage, message, hint));
+    }
+    let mut shown = Vec::new();
+    for (kept, password) in chosen {
+        let place = kept.path.as_deref().unwrap_or(Path::new("/"));
+        args.sheet.check(place)?;
+        if password.password.is_some() {
+            let event = Event {
+                action: "recovery-keys",
+                volume: &kept.header.uuid,
+                protector: Some(&password.id),
+                result: "disclosed",
+            };
+            log.append_sealed(&kept.audit_key, &event)?;
+        }
+        shown.push(record(kept, password));
+        if !args.raw {
+            print(kept, password, shown.len() > 1)?;
+        }
+        if let Some(digits) = &password.password {
+            args.sheet.write(&Sheet {
+                volume: kept.path.as_deref().unwrap_or(Path::new("VOLUME")),
+                header: &kept.header,
+                id: &password.id,
+                password: digits,
+            })?;
+            mark_exported(&keystore, kept, password);
         }
     }
     if args.raw {
@@ -109,7 +137,8 @@ fn print(kept: &Kept, password: &KeptPassword, again: bool) -> Result<()> {
     outln!("LastVerified      : {}", date_or_never(password.verified))
 }
 
-/// On the volume itself, where it can be reached.
+/// On the volume itself, where it can be reached. The first time it is delivered to where it is kept; once it has been, every
+/// further time is a disclosure, after which it should be replaced.
 fn mark_exported(keystore: &Keystore, kept: &Kept, password: &KeptPassword) {
     let Some(path) = &kept.path else {
         return;
@@ -118,7 +147,12 @@ fn mark_exported(keystore: &Keystore, kept: &Kept, password: &KeptPassword) {
         .and_then(|locked| locked.unlock_auto(keystore, Rollback::Refuse))
         .and_then(
             |mut volume| match volume.header().uuid == kept.header.uuid {
-                true => volume.annotate(Some(keystore), &password.id, |p| p.exported = date::now()),
+                true => volume.annotate(Some(keystore), &password.id, |p| {
+                    if p.exported != 0 && p.state == ProtectorState::Active {
+                        p.state = ProtectorState::RotateDue;
+                    }
+                    p.exported = date::now();
+                }),
                 false => Ok(()),
             },
         );

@@ -85,7 +85,10 @@ pub fn run(args: &StatusArgs, common: &Common) -> Result<ExitCode> {
     if args.json {
         outln!("{}", json_text(&Json::Array(records)))?;
     } else if paths.is_empty() {
-        super::message::note("the keystore knows no volume");
+        match &keystore {
+            Ok(_) => super::message::note("the keystore knows no volume"),
+            Err(error) => super::message::note(error),
+        }
     }
     Ok(if args.check {
         worst.code().into()
@@ -157,18 +160,6 @@ impl Status {
         out
     }
 
-    fn method(&self) -> String {
-        let cipher = match self.header.cipher {
-            Cipher::XtsAes256 => "XTS-AES-256",
-            Cipher::XtsAes128 => "XTS-AES-128",
-        };
-        let tag = match self.header.tag {
-            Algorithm::PolyvalAes256 => "AES-256 POLYVAL",
-            Algorithm::HmacSha256 => "HMAC-SHA-256/128",
-        };
-        format!("{cipher}, {tag}")
-    }
-
     fn good(&self) -> usize {
         self.copies.iter().filter(|copy| copy.is_good()).count()
     }
@@ -179,13 +170,16 @@ impl Status {
             Kind::Directory => "directory",
             Kind::Image => "image",
         };
-        outln!("Volume {} [{}]", self.path.display(), header.label)?;
+        match header.label.as_str() {
+            "" => outln!("Volume {}", self.path.display())?,
+            label => outln!("Volume {} [{label}]", self.path.display())?,
+        }
         outln!("    Volume ID:          {}", uuid::text(&header.uuid))?;
         outln!(
             "    Kind:               {kind}, made on {}",
             header.computer
         )?;
-        outln!("    Encryption Method:  {}", self.method())?;
+        outln!("    Encryption Method:  {}", method(&self.header))?;
         outln!("    Protection Status:  Protection On")?;
         outln!("    Lock Status:        {}", self.lock_status())?;
         match &self.locked {
@@ -244,7 +238,7 @@ impl Status {
             "label": header.label,
             "computer": header.computer,
             "kind": match header.kind { Kind::Directory => "directory", Kind::Image => "image" },
-            "encryption_method": self.method(),
+            "encryption_method": method(&self.header),
             "protection_status": "on",
             "lock_status": if self.mounted { "unlocked" } else { "locked" },
             "mounted": self.mounted,
@@ -263,6 +257,19 @@ impl Status {
             "check": self.verdict().code(),
         })
     }
+}
+
+/// Cipher and authenticator.
+pub fn method(header: &Header) -> String {
+    let cipher = match header.cipher {
+        Cipher::XtsAes256 => "XTS-AES-256",
+        Cipher::XtsAes128 => "XTS-AES-128",
+    };
+    let tag = match header.tag {
+        Algorithm::PolyvalAes256 => "AES-256 POLYVAL",
+        Algorithm::HmacSha256 => "HMAC-SHA-256/128",
+    };
+    format!("{cipher}, {tag}")
 }
 
 fn disks_name(disks: SameDisk) -> &'static str {

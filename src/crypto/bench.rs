@@ -36,11 +36,16 @@ pub fn run(each: Duration) -> Vec<(String, f64)> {
         (Algorithm::PolyvalAes256, "tag POLYVAL+AES-256"),
         (Algorithm::HmacSha256, "tag HMAC-SHA-256"),
     ] {
-        let key = TagKey::new(algorithm, &Secret::random());
-        let speed = measure(each, UNIT, |i| {
-            black_box(key.tag(i, &[0; 16], black_box(&out)));
-        });
-        results.push((name.to_owned(), speed));
+        let key = Secret::random();
+        let fused = TagKey::new(algorithm, &key);
+        let portable = TagKey::portable(algorithm, &key);
+        let same = fused.kernel_name() == "portable";
+        for key in Some(fused).filter(|_| !same).into_iter().chain([portable]) {
+            let speed = measure(each, UNIT, |i| {
+                black_box(key.tag(i, &[0; 16], black_box(&out)));
+            });
+            results.push((format!("{name} ({})", key.kernel_name()), speed));
+        }
     }
     let siv = Siv::new(&Secret::random());
     let speed = measure(each, NAME, |i| {

@@ -1,4 +1,4 @@
-//! Sealed names (man/cryptfs.5, "NAMES").
+//! Sealed names (man/cryptfs.5, "SEALED NAMES").
 //!
 //! | entry | backing name |
 //! | --- | --- |

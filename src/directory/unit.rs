@@ -134,13 +134,18 @@ pub fn open(
 ) -> Result<usize, Damage> {
     let valid = verify(keys, id, epoch, index, page)?;
     let used = valid.saturating_sub(from).min(out.len());
-    decrypt(keys, index, &page[PREFIX..], from, &mut out[..used]);
+    decrypt_range(keys, index, &page[PREFIX..], from, &mut out[..used]);
     out[used..].fill(0);
     Ok(valid)
 }
 
+/// Decrypts all of a unit's payload, what lies behind the bytes in use with it. The unit must have been verified.
+pub fn decrypt(keys: &FileKeys, index: u64, page: &[u8; UNIT], payload: &mut [u8; PAYLOAD]) {
+    decrypt_range(keys, index, &page[PREFIX..], 0, payload);
+}
+
 /// Decrypts any range of a unit's ciphertext: whole cipher blocks straight into `out`, the rest by way of one block.
-fn decrypt(keys: &FileKeys, index: u64, ciphertext: &[u8], from: usize, out: &mut [u8]) {
+fn decrypt_range(keys: &FileKeys, index: u64, ciphertext: &[u8], from: usize, out: &mut [u8]) {
     let mut done = 0;
     while done < out.len() {
         let (block, skip) = ((from + done) / BLOCK, (from + done) % BLOCK);

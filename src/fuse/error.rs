@@ -56,6 +56,9 @@ pub enum Error {
     /// Unmounted, but the daemon could not write everything.
     #[error("'{}' is unmounted, but not everything was written", .0.display())]
     Unclean(PathBuf),
+    /// An ordinary user asked for a remount.
+    #[error("only root may change the mount on '{}'", .0.display())]
+    RemountRights(PathBuf),
     /// The kernel or fusermount3 refuses.
     #[error("cannot mount on '{}': {}", .0.display(), .1)]
     Mount(PathBuf, io::Error),
@@ -93,6 +96,7 @@ impl Error {
             Self::Foreign(_) => "unmount it with umount",
             Self::Busy(..) => "close these programs, or leave the directory",
             Self::Unclean(_) => "the reason is in the log; cryptfs check looks for damage",
+            Self::RemountRights(_) => "unmount it, and mount it again with these options",
             Self::Mount(..) | Self::Unmount(..) | Self::Path(..) | Self::Serve(_) => return None,
             Self::Close(_) => "cryptfs check looks for damage",
         })

@@ -53,7 +53,12 @@ pub fn check(point: &Path, volume: &Path, options: &MountOptions) -> Result<Path
 /// # Errors
 /// Nothing of ours is mounted there, files are open, or the daemon could not write everything.
 pub fn unmount(point: &Path) -> Result<(), Error> {
-    let point = &resolve(point).map_err(|e| Error::Path(point.to_owned(), e))?;
+    let point = &resolve(point).map_err(|error| match error.kind() {
+        io::ErrorKind::NotFound => Error::NotMounted(point.to_owned()),
+        _ => Error::Path(point.to_owned(), error),
+    })?;
+    // Called from inside the mount, this very process would be one of those that keep it busy.
+    let _ = rustix::process::chdir("/");
     let Some(mount) = mount_at(point).map_err(|e| Error::Path(point.clone(), e))? else {
         return Err(Error::NotMounted(point.clone()));
     };
@@ -99,6 +104,7 @@ pub fn remount(point: &Path, options: &MountOptions) -> Result<(), Error> {
     let flags = kept | options.flags & options.mentioned;
     rustix::mount::mount_remount(&point, flags | atime(&mount), c"").map_err(|e| match e {
         Errno::BUSY => Error::Busy(point.clone(), processes::using(&point)),
+        Errno::PERM => Error::RemountRights(point.clone()),
         _ => Error::Mount(point.clone(), e.into()),
     })
 }

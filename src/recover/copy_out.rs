@@ -1,7 +1,11 @@
 //! Copies a whole file system out, without FUSE: modes, owners, times, extended attributes, hard links and holes with it,
 //! a verdict for each file. Reads through [`FileSystem`] and never writes to it.
+mod content;
+
 use super::error::Result;
-use super::target::{self, Place};
+use super::scan::Placed;
+use super::target::Place;
+use super::verdict::{Outcome, Verdict};
 use crate::fs::{
     Attr, Entry, Error, FileSystem, Handle, Kind, NodeId, OpenFlags, Progress, ROOT, Whence,
 };
@@ -16,117 +20,35 @@ use std::path::{Path, PathBuf};
 
 /// Read at once.
 const CHUNK: usize = 1 << 20;
-/// Where a chunk has damage in it, it is read in halves down to this: the boundaries of a directory volume's units (every
-/// 4064 bytes, from 64 bytes before the file's first) and of an image's pages are multiples of it, so that not a byte too
-/// many is given up.
-const GRAIN: usize = 32;
 
-/// What became of a file, directory or other entry.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Outcome {
-    /// All of it is there.
-    Whole,
-    /// An earlier salvage had copied it.
-    Earlier,
-    /// These bytes could not be read; they are zeros in the copy.
-    Ranges(Vec<Range<u64>>),
-    /// The content is there; these attributes are not.
-    Attributes(Vec<String>),
-    /// Nothing of it could be copied.
-    Lost(String),
-}
-
-/// An entry and what became of it.
-#[derive(Clone, Debug)]
-pub struct Verdict {
-    /// Its path from the volume's root.
-    pub path: PathBuf,
-    /// What it is; `None` where not even that could be read.
-    pub kind: Option<Kind>,
-    /// What became of it.
-    pub outcome: Outcome,
-}
-
-/// All verdicts, counted.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[allow(missing_docs)]
-pub struct Summary {
-    pub whole: u64,
-    pub ranges: u64,
-    pub attributes: u64,
-    pub lost: u64,
-    pub lost_bytes: u64,
-}
-
-impl Summary {
-    /// Nothing is missing.
-    pub fn is_complete(&self) -> bool {
-        self.ranges == 0 && self.attributes == 0 && self.lost == 0
-    }
-
-    fn count(&mut self, outcome: &Outcome) {
-        match outcome {
-            Outcome::Whole | Outcome::Earlier => self.whole += 1,
-            Outcome::Attributes(_) => self.attributes += 1,
-            Outcome::Lost(_) => self.lost += 1,
-            Outcome::Ranges(ranges) => {
-                self.ranges += 1;
-                self.lost_bytes += ranges.iter().map(|r| r.end - r.start).sum::<u64>();
-            }
-        }
-    }
-}
-
-/// From where to where.
-pub struct Job<'a> {
-    /// The volume's file system; read-only will do.
-    pub from: &'a dyn FileSystem,
-    /// The volume's path: the destination must not lie in it.
-    pub volume: &'a Path,
-    /// A new or empty directory.
-    pub to: &'a Path,
-    /// The destination holds an earlier salvage: what it finished is not copied again.
-    pub resume: bool,
-}
-
-/// Copies everything out. `report` hears each verdict; progress counts bytes.
+/// Copies everything out of `from` into `top`. `report` hears each verdict; progress counts bytes.
 pub fn copy_out(
-    job: &Job<'_>,
+    from: &dyn FileSystem,
+    top: BorrowedFd<'_>,
     progress: &dyn Progress,
-    report: &mut dyn FnMut(&Verdict),
-) -> Result<Summary> {
-    let top = target::open(job.to, job.volume, job.resume)?;
-    let root = job.from.getattr(ROOT)?;
+    report: &mut dyn FnMut(Verdict),
+) -> Result<()> {
+    let root = from.getattr(ROOT)?;
     let mut run = Run {
-        from: job.from,
-        top: top.as_fd(),
+        from,
+        top,
         progress,
         report,
-        summary: Summary::default(),
         links: HashMap::new(),
         buffer: vec![0; CHUNK],
     };
-    let here = top.try_clone().map_err(Error::Io)?;
-    run.tree(here, &root)?;
-    Ok(run.summary)
+    let here = top.try_clone_to_owned().map_err(Error::Io)?;
+    run.tree(here, &root)
 }
 
 struct Run<'a> {
     from: &'a dyn FileSystem,
     top: BorrowedFd<'a>,
     progress: &'a dyn Progress,
-    report: &'a mut dyn FnMut(&Verdict),
-    summary: Summary,
+    report: &'a mut dyn FnMut(Verdict),
     /// Where the first name of an inode with several went.
     links: HashMap<u64, PathBuf>,
     buffer: Vec<u8>,
-}
-
-/// A file that is being copied.
-struct Open<'a> {
-    node: NodeId,
-    handle: Handle,
-    to: &'a File,
 }
 
 /// A directory that is being copied.
@@ -287,79 +209,6 @@ impl Run<'_> {
         Ok(Vec::new())
     }
 
-    fn file(&mut self, entry: &Entry, handle: Handle, to: &File) -> Result<Vec<Range<u64>>, Error> {
-        let size = entry.attr.size;
-        to.set_len(size)?;
-        let node = entry.node;
-        let file = Open { node, handle, to };
-        let mut missing = Vec::new();
-        let mut at = 0;
-        while at < size {
-            let data = match self.from.lseek(node, handle, at, Whence::Data) {
-                Ok(data) => data.clamp(at, size),
-                Err(Error::NoSuchAddress) => size,
-                Err(_) => at, // a file system that cannot tell: all of it is data
-            };
-            let end = match self.from.lseek(node, handle, data, Whence::Hole) {
-                Ok(hole) if hole > data => hole.min(size),
-                _ => size,
-            };
-            self.progress.done(data - at);
-            self.range(&file, data..end, &mut missing)?;
-            at = end;
-        }
-        Ok(missing)
-    }
-
-    fn range(
-        &mut self,
-        file: &Open<'_>,
-        range: Range<u64>,
-        missing: &mut Vec<Range<u64>>,
-    ) -> Result<(), Error> {
-        let mut at = range.start;
-        while at < range.end {
-            let end = range.end.min(at + CHUNK as u64);
-            self.piece(file, at..end, missing)?;
-            self.progress.done(end - at);
-            at = end;
-        }
-        Ok(())
-    }
-
-    /// Reads a piece, or its halves, down to the last bytes that can be had.
-    fn piece(
-        &mut self,
-        file: &Open<'_>,
-        range: Range<u64>,
-        missing: &mut Vec<Range<u64>>,
-    ) -> Result<(), Error> {
-        let length = (range.end - range.start) as usize; // at most CHUNK
-        match self.from.read(
-            file.node,
-            file.handle,
-            range.start,
-            &mut self.buffer[..length],
-        ) {
-            Ok(read) => {
-                file.to.write_all_at(&self.buffer[..read], range.start)?;
-                if read < length {
-                    lose(missing, range.start + read as u64..range.end);
-                }
-                Ok(())
-            }
-            Err(_) if length <= GRAIN => {
-                lose(missing, range);
-                Ok(())
-            }
-            Err(_) => {
-                let middle = range.start + (length / 2).next_multiple_of(GRAIN) as u64;
-                self.piece(file, range.start..middle, missing)?;
-                self.piece(file, middle..range.end, missing)
-            }
-        }
-    }
-
     /// The directory is complete: its attributes can no longer be disturbed.
     fn leave(&mut self, done: &Frame, parent: Option<&Frame>) {
         let entry = Entry {
@@ -418,23 +267,15 @@ impl Run<'_> {
     }
 
     fn tell(&mut self, path: &Path, kind: Option<Kind>, outcome: Outcome) {
-        self.summary.count(&outcome);
-        (self.report)(&Verdict {
+        (self.report)(Verdict {
             path: path.to_owned(),
             kind,
             outcome,
+            placed: Placed::Name,
         });
     }
 }
 
 fn lost(errno: rustix::io::Errno) -> Outcome {
     Outcome::Lost(std::io::Error::from(errno).to_string())
-}
-
-/// Neighbouring ranges become one.
-fn lose(missing: &mut Vec<Range<u64>>, range: Range<u64>) {
-    match missing.last_mut() {
-        Some(last) if last.end == range.start => last.end = range.end,
-        _ => missing.push(range),
-    }
 }

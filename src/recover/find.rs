@@ -17,8 +17,10 @@ pub struct Search<'a> {
 /// Opens a volume with all copies of its header.
 pub fn find(path: &Path, search: &Search<'_>) -> Result<Locked> {
     let mut spares = Vec::new();
+    let mut of_kit = None;
     if let Some((name, bytes)) = &search.kit {
         let kit = kit::read(bytes).map_err(|why| Error::Kit(format!("{name}: {why}")))?;
+        of_kit = Some(kit.header.uuid);
         spares.push(Spare {
             name: name.clone(),
             bytes: kit.bytes,
@@ -30,6 +32,9 @@ pub fn find(path: &Path, search: &Search<'_>) -> Result<Locked> {
     };
     let known = match &found {
         Ok(locked) => vec![locked.header().uuid],
+        Err(Error::HeaderLost { .. } | Error::NotAVolume(_)) if of_kit.is_some() => {
+            of_kit.into_iter().collect()
+        }
         Err(Error::HeaderLost { .. } | Error::NotAVolume(_)) => {
             last_seen_at(path, keystore, search.id)?
         }

@@ -2,14 +2,23 @@
 //!
 //! - [`find`]: every header copy that there is, the volume's own, the keystore's and a kit's
 //! - [`open`]: the file system of an unlocked volume
-//! - [`copy_out`]: salvage: all that still decrypts, to another place, without writing to the volume
+//! - [`salvage`]: all that still decrypts, to another place, without writing to the volume
+//! - [`copy_out`]: by the volume's own tree; [`scan`]: without it
 pub mod copy_out;
 mod error;
 mod find;
+pub mod journal;
 mod open;
+pub mod salvage;
+pub mod scan;
+mod stored;
 mod target;
+pub mod verdict;
 
-pub use copy_out::{Outcome, Summary, Verdict, copy_out};
+pub use copy_out::copy_out;
 pub use error::{Error, Result};
 pub use find::{Search, find};
-pub use open::{directory, file_system};
+pub use open::{belongs, directory, file_system};
+pub use salvage::{Job, salvage};
+pub use scan::Placed;
+pub use verdict::{Outcome, Summary, Verdict};

@@ -1,4 +1,5 @@
 //! Raw system calls: a leaf, with the XTS kernel the only unsafe code.
+pub mod creds;
 #[allow(unsafe_code)]
 pub mod fuse;
 pub mod harden;

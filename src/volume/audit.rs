@@ -1,12 +1,19 @@
-//! The audit log: who saw or changed a secret, one JSON object a line, each with the SHA-256 of the line before it.
+//! The audit log: who saw or changed a secret, one JSON object a line, each with the SHA-256 of the line before it. A line
+//! written while its volume was unlocked also carries a MAC under a subkey of the VMK: it cannot be made up, or made to say
+//! something else, by someone who can write the file and cannot open the volume.
 //!
 //! Holds no secret and no file name. Written and synced before a secret is shown; if that fails, nothing is shown.
+mod verify;
+
+pub use verify::Verified;
+
 use super::error::{Error, Result};
 use super::keys::Uuid;
 use super::keystore::{Keystore, xdg};
 use super::{date, uuid};
 use crate::codec::{self, Json, json};
 use crate::crypto::digest;
+use crate::crypto::secret::Secret;
 use rustix::fs::{self, FlockOperation, Mode, OFlags};
 use rustix::process::{geteuid, getuid};
 use std::fs::File;
@@ -56,10 +63,19 @@ impl AuditLog {
 
     /// Adds a line and makes it durable.
     pub fn append(&self, event: &Event<'_>) -> Result<()> {
-        self.try_append(event).map_err(|source| Error::Audit {
+        self.try_append(event, None).map_err(|source| Error::Audit {
             path: self.path.clone(),
             source,
         })
+    }
+
+    /// As [`AuditLog::append`], and the line is authenticated under the key of the volume, which is unlocked.
+    pub fn append_sealed(&self, key: &Secret<32>, event: &Event<'_>) -> Result<()> {
+        self.try_append(event, Some(key))
+            .map_err(|source| Error::Audit {
+                path: self.path.clone(),
+                source,
+            })
     }
 
     /// Fails where [`AuditLog::append`] would, before anything is done that could not be logged.
@@ -83,7 +99,7 @@ impl AuditLog {
         Ok(File::from(fs::open(&self.path, flags, mode)?))
     }
 
-    fn try_append(&self, event: &Event<'_>) -> io::Result<()> {
+    fn try_append(&self, event: &Event<'_>, key: Option<&Secret<32>>) -> io::Result<()> {
         let mut file = self.open()?;
         fs::flock(&file, FlockOperation::LockExclusive)?;
         let (last, whole) = last_line(&mut file)?;
@@ -91,29 +107,14 @@ impl AuditLog {
         if !whole {
             text.push('\n'); // a power cut left half a line: it counts as one
         }
-        text.push_str(&codec::json_line(&record(event, &last)));
+        let mut line = record(event, &last);
+        if let Some(key) = key {
+            line["mac"] = mac(key, &line).into();
+        }
+        text.push_str(&codec::json_line(&line));
         text.push('\n');
         file.write_all(text.as_bytes())?;
         file.sync_all()
-    }
-
-    /// Follows the chain. The number of lines, or the first line (from 1) that does not belong to the one before it.
-    pub fn verify(&self) -> io::Result<std::result::Result<usize, usize>> {
-        let text = std::fs::read(&self.path)?;
-        let mut previous = Vec::new();
-        let mut count = 0;
-        for line in text.split(|&b| b == b'\n').filter(|line| !line.is_empty()) {
-            count += 1;
-            let record = std::str::from_utf8(line)
-                .ok()
-                .and_then(|l| codec::parse_json(l).ok());
-            let linked = record.as_ref().and_then(|r| r["previous"].as_str());
-            if linked != Some(&chain(&previous)) {
-                return Ok(Err(count));
-            }
-            previous = line.to_vec();
-        }
-        Ok(Ok(count))
     }
 }
 
@@ -146,8 +147,19 @@ fn chain(line: &[u8]) -> String {
     if line.is_empty() {
         return "0".repeat(64);
     }
-    let sum = digest::sha256(&[line]);
-    sum.iter().map(|byte| format!("{byte:02x}")).collect()
+    hex(&digest::sha256(&[line]))
+}
+
+/// Over the line without its MAC, as it is written: fields in the order of their names.
+fn mac(key: &Secret<32>, line: &Json) -> String {
+    hex(&digest::hmac_sha256(
+        key,
+        &[codec::json_line(line).as_bytes()],
+    ))
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// The last line, without its end, and whether it has one.

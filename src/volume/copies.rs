@@ -1,7 +1,9 @@
 //! The copies of a header: read all, judge each, put the right ones back.
 use super::error::{Error, Result};
 use super::header::{Header, HeaderError, Image};
+use super::keys::Uuid;
 use super::place::{COPIES, Place};
+use super::uuid;
 use std::fmt;
 use std::io;
 
@@ -22,6 +24,8 @@ pub enum CopyState {
     Forged,
     /// Nothing there.
     Missing,
+    /// Undamaged, and of another volume than most of the other copies.
+    Foreign(Uuid),
     /// Damaged or not understood.
     Bad(HeaderError),
     /// Could not be read.
@@ -57,6 +61,7 @@ impl fmt::Display for CopyState {
             Self::Old { sequence } => write!(f, "older (number {sequence})"),
             Self::Forged => write!(f, "not authentic"),
             Self::Missing => write!(f, "missing"),
+            Self::Foreign(id) => write!(f, "of another volume ({})", uuid::text(id)),
             Self::Bad(why) => write!(f, "{why}"),
             Self::Unreadable(why) => write!(f, "cannot be read: {why}"),
         }
@@ -85,17 +90,22 @@ pub(crate) struct Found {
     pub(crate) candidates: Vec<Candidate>,
 }
 
-/// Reads the volume's copies, and takes `spares` into account.
+/// Reads the volume's copies, and takes `spares` into account. A spare of another volume is refused: believed, it would
+/// be written over the volume's own header.
 pub(crate) fn find(place: &Place, spares: &[Spare]) -> Result<Found> {
     let mut found = Found {
         reports: Vec::new(),
         candidates: Vec::new(),
     };
-    for index in 0..COPIES {
-        found.add(place.copy_name(index), place.read_copy(index));
-    }
+    let own = std::array::from_fn(|i| found.add(place.copy_name(i), place.read_copy(i)));
+    let here = found.keep_one_volume(own);
     for spare in spares {
-        found.add(&spare.name, Ok(spare.bytes.clone()));
+        let saved = found.add(&spare.name, Ok(spare.bytes.clone()));
+        if let (Some(here), Some(saved)) = (here, saved)
+            && here != saved
+        {
+            return Err(Error::OtherVolume { saved, here });
+        }
     }
     if let Some(newer) = found.unsupported() {
         return Err(Error::Unsupported(newer));
@@ -118,7 +128,9 @@ pub(crate) fn find(place: &Place, spares: &[Spare]) -> Result<Found> {
 }
 
 impl Found {
-    fn add(&mut self, name: &str, bytes: io::Result<Vec<u8>>) {
+    /// Judges a copy; gives the volume that an undamaged one is of.
+    fn add(&mut self, name: &str, bytes: io::Result<Vec<u8>>) -> Option<Uuid> {
+        let mut volume = None;
         let state = match bytes {
             Err(e) if e.kind() == io::ErrorKind::NotFound => CopyState::Missing,
             Err(e) => CopyState::Unreadable(e.to_string()),
@@ -126,6 +138,7 @@ impl Found {
                 Err(why) => CopyState::Bad(why),
                 Ok(header) => {
                     let sequence = header.sequence;
+                    volume = Some(header.uuid);
                     self.add_candidate(header, bytes);
                     CopyState::Good { sequence }
                 }
@@ -135,6 +148,22 @@ impl Found {
             name: name.to_owned(),
             state,
         });
+        volume
+    }
+
+    /// A copy that came from another volume, by mistake or malice, is not heard, however new it calls itself: what most of
+    /// the volume's own copies say counts, and the first one's word where they are even.
+    fn keep_one_volume(&mut self, own: [Option<Uuid>; COPIES]) -> Option<Uuid> {
+        let votes = |id: &Uuid| own.iter().filter(|vote| **vote == Some(*id)).count();
+        // Of several equals `max_by_key` takes the last.
+        let here = own.into_iter().flatten().rev().max_by_key(votes)?;
+        for (report, volume) in self.reports.iter_mut().zip(own) {
+            if let Some(other) = volume.filter(|id| *id != here) {
+                report.state = CopyState::Foreign(other);
+            }
+        }
+        self.candidates.retain(|c| c.header.uuid == here);
+        Some(here)
     }
 
     fn add_candidate(&mut self, header: Header, bytes: Vec<u8>) {

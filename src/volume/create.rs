@@ -126,7 +126,7 @@ fn fill(path: &Path, options: &CreateOptions, keystore: &Keystore) -> Result<Cre
 
 /// The keyfile first: a volume that this computer could not open never comes to be.
 fn write(volume: &Volume, keyfile: &Keyfile, keystore: &Keystore) -> Result<()> {
-    keystore.stage_keyfile(keyfile)?;
+    keystore.stage_keyfile(keyfile, None)?;
     keystore.commit_keyfile(&keyfile.volume)?;
     drop(volume.place().lock(Access::ReadWrite)?); // makes the file, so that readers find it
     copies::write_all(volume.place(), volume.header_bytes())?;
@@ -199,6 +199,10 @@ fn make_directory(path: &Path) -> Result<bool> {
         Err(e) if e.kind() == io::ErrorKind::AlreadyExists && path.is_dir() => Ok(false),
         Err(e) if e.kind() == io::ErrorKind::AlreadyExists => {
             Err(Error::WrongType(path.to_owned()))
+        }
+        Err(e) if e.kind() == io::ErrorKind::NotFound => {
+            let parent = path.parent().unwrap_or(path);
+            Err(Error::Missing(parent.to_owned()))
         }
         Err(e) => Err(Error::io(path)(e)),
     }

@@ -33,6 +33,16 @@ pub(crate) fn open_file(dir: impl AsFd, name: &str) -> io::Result<File> {
     Ok(file)
 }
 
+/// Opens a regular file for being overwritten in place.
+pub(crate) fn open_to_overwrite(dir: impl AsFd, name: &str) -> io::Result<File> {
+    let flags = OFlags::WRONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+    let file = File::from(fs::openat(dir, name, flags, Mode::empty())?);
+    if !file.metadata()?.is_file() {
+        return Err(io::ErrorKind::InvalidInput.into());
+    }
+    Ok(file)
+}
+
 /// A whole file of at most `limit` bytes; a longer one is cut after `limit + 1`, so that its length shows.
 pub(crate) fn read(dir: impl AsFd, name: &str, limit: usize) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();

@@ -15,7 +15,7 @@ impl Volume {
     /// Lets this keystore unlock the volume without anyone typing. An earlier keyfile of the same keystore is replaced.
     pub fn enrol(&mut self, keystore: &Keystore) -> Result<Uuid> {
         let keyfile = Keyfile::random(&self.header().uuid);
-        keystore.stage_keyfile(&keyfile)?;
+        keystore.stage_keyfile(&keyfile, None)?;
         let host = keystore.host();
         let volume = self.header().uuid;
         let changed = self.update(Some(keystore), |header, vmk| {

@@ -55,6 +55,14 @@ pub enum Error {
     /// Not a keyfile, or damaged.
     #[error("keyfile {} is damaged", .0.display())]
     KeyfileDamaged(PathBuf),
+    /// systemd-creds could not seal or open the keyfile.
+    #[error("keyfile {}: {source}", .path.display())]
+    Sealing {
+        /// The file.
+        path: PathBuf,
+        /// What it said.
+        source: io::Error,
+    },
     /// A keyfile under this volume's name that is for another one.
     #[error("keyfile {} is of another volume ({})", .path.display(), uuid::text(.volume))]
     KeyfileForeign {
@@ -153,6 +161,20 @@ pub enum Error {
         /// How many there are.
         found: usize,
     },
+    /// Several recovery passwords could be meant.
+    #[error("the volume has {0} recovery passwords")]
+    RotateWhich(usize),
+    /// A replacement was delivered and not yet proven.
+    #[error("recovery password {} is already being replaced by {}", uuid::short(.old), uuid::short(.new))]
+    RotationUnderWay {
+        /// What is replaced.
+        old: Uuid,
+        /// By what.
+        new: Uuid,
+    },
+    /// Nothing was begun that could be finished.
+    #[error("no rotation of a recovery password is under way")]
+    NoRotation,
     /// Without it nobody would get the data back.
     #[error("{} is the last {} of the volume", uuid::short(.id), kind_name(*.kind))]
     LastProtector {

@@ -2,6 +2,7 @@
 //!
 //! Reading one proves nothing but that it is undamaged and understood. It is believed once a key protector gave the VMK
 //! and the MAC under it was right ([`Header::is_authentic`]).
+mod attention;
 mod codes;
 mod error;
 
@@ -299,30 +300,6 @@ impl Header {
     /// The key protectors in use.
     pub fn protectors(&self) -> impl Iterator<Item = &Protector> {
         self.slots.iter().flatten()
-    }
-
-    /// What the person should see to: recovery passwords that are missing, never exported or used up.
-    pub fn attention(&self) -> Vec<String> {
-        let password = |p: &&Protector| p.kind == ProtectorKind::RecoveryPassword;
-        let passwords: Vec<_> = self.protectors().filter(password).collect();
-        let mut out = Vec::new();
-        if passwords.is_empty() {
-            out.push(
-                "there is no recovery password: without the keyfile the data is lost".to_owned(),
-            );
-        }
-        for slot in passwords {
-            let id = uuid::short(&slot.id);
-            if slot.exported == 0 {
-                out.push(format!("recovery password {id} was never exported: store it elsewhere with cryptfs recovery-keys"));
-            }
-            if slot.state == ProtectorState::RotateDue {
-                out.push(format!(
-                    "recovery password {id} was used and should be replaced: cryptfs key add"
-                ));
-            }
-        }
-        out
     }
 
     /// Feature bits that allow reading only, as far as this version does not know them.

@@ -9,6 +9,7 @@ use super::locked::{Locked, Rollback};
 use super::protector::{Credential, Protector, ProtectorKind};
 use super::recovery_password::RecoveryPassword;
 use super::vmk::Vmk;
+use crate::crypto::secret::Secret;
 use std::path::PathBuf;
 
 /// A volume that the keystore can unlock.
@@ -17,6 +18,8 @@ pub struct Kept {
     pub header: Header,
     /// Where it is, or was last seen.
     pub path: Option<PathBuf>,
+    /// Authenticates lines of the audit log about it.
+    pub audit_key: Secret<32>,
     /// Its recovery passwords.
     pub passwords: Vec<KeptPassword>,
 }
@@ -42,17 +45,19 @@ impl Kept {
         let reachable = path.as_ref().and_then(|path| Locked::open(path).ok());
         if let Some(locked) = reachable.filter(|locked| locked.header().uuid == *volume) {
             let unlocked = locked.unlock_auto(keystore, Rollback::Refuse)?;
-            return Ok(Self::new(unlocked.header().clone(), path, |p| {
+            let key = unlocked.audit_key();
+            return Ok(Self::new(unlocked.header().clone(), path, key, |p| {
                 unlocked.escrowed_in(p)
             }));
         }
         let (header, vmk) = unlock_copy(keystore, volume)?;
-        Ok(Self::new(header, path, |p| p.escrowed(&vmk)))
+        Ok(Self::new(header, path, vmk.audit(), |p| p.escrowed(&vmk)))
     }
 
     fn new(
         header: Header,
         path: Option<PathBuf>,
+        audit_key: Secret<32>,
         open: impl Fn(&Protector) -> Option<RecoveryPassword>,
     ) -> Self {
         let passwords = header
@@ -69,6 +74,7 @@ impl Kept {
         Self {
             header,
             path,
+            audit_key,
             passwords,
         }
     }

@@ -5,7 +5,8 @@ use super::uuid;
 use crate::crypto::digest;
 use crate::crypto::secret::Secret;
 
-const SIZE: usize = 104;
+/// Bytes of a keyfile.
+pub const SIZE: usize = 104;
 const MAGIC_TEXT: [u8; 8] = *b"CFSKEY1\x1a";
 const MAGIC: Field = field(0, 8);
 const VOLUME: Field = field(8, 16);
@@ -35,7 +36,8 @@ impl Keyfile {
         }
     }
 
-    pub(crate) fn encode(&self) -> Secret<SIZE> {
+    /// Its bytes, for a file of mode 0600.
+    pub fn encode(&self) -> Secret<SIZE> {
         Secret::fill_with(|out| {
             MAGIC.put(out, &MAGIC_TEXT);
             VOLUME.put(out, &self.volume);

@@ -83,6 +83,22 @@ impl Keys {
         })
     }
 
+    /// The keys of an image's pages in one scope of 1 TiB; `None` for an epoch the header does not hold.
+    pub fn pages(&self, epoch: Epoch, scope: u64) -> Option<FileKeys> {
+        let prk = &self.epochs.iter().find(|e| e.epoch == epoch)?.prk;
+        let scope = scope.to_le_bytes();
+        let xts = XtsKey::new(self.cipher, &prk.expand(Label::Page, &[&scope])).ok()?;
+        Some(FileKeys {
+            xts,
+            tag: TagKey::new(self.algorithm, &prk.expand(Label::PageTag, &[&scope])),
+        })
+    }
+
+    /// Every epoch that the header holds, the current one first.
+    pub fn epochs(&self) -> impl Iterator<Item = Epoch> {
+        self.epochs.iter().rev().map(|e| e.epoch)
+    }
+
     /// Seals names of directory entries.
     pub fn names(&self) -> &Siv {
         &self.names

@@ -9,7 +9,12 @@
 //! | `<uuid>.header`, `.header.1`, `.header.2` | the last three headers, newest first |
 //! | `<uuid>.state` | what was last seen of the volume, under a MAC |
 //! | `<uuid>.path` | where it was last seen: a hint, not believed |
+mod keyfiles;
+
+pub use keyfiles::{Protection, keyfile_at};
+
 use super::durable::{self, Target};
+use super::erase;
 use super::error::{Error, Result};
 use super::header::{Header, Image, SIZE};
 use super::keyfile::Keyfile;
@@ -20,7 +25,7 @@ use crate::crypto::digest;
 use crate::crypto::secret::Secret;
 use rustix::fs::{self, Dir, Mode};
 use rustix::process::geteuid;
-use std::io::{self, Read};
+use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::os::unix::fs::DirBuilderExt;
@@ -121,53 +126,6 @@ impl Keystore {
         Ok(found)
     }
 
-    /// The keyfile's path, for messages.
-    pub fn keyfile_path(&self, volume: &Uuid) -> PathBuf {
-        self.path.join(name(volume, "key"))
-    }
-
-    /// A volume's keyfiles: the one in use and, after an enrolment that was cut short, the new one.
-    pub fn keyfiles(&self, volume: &Uuid) -> Result<Vec<Keyfile>> {
-        let mut found = Vec::new();
-        for kind in ["key", "key.new"] {
-            let name = name(volume, kind);
-            let path = self.path.join(&name);
-            let mut file = match durable::open_file(&self.dir, &name) {
-                Err(e) if e.kind() == io::ErrorKind::NotFound => continue,
-                other => other.map_err(Error::io(&path))?,
-            };
-            check(file.as_fd(), &path, FILE_MODE)?;
-            let read = Keyfile::decode(|buffer| read_up_to(&mut file, buffer));
-            let keyfile = read
-                .map_err(Error::io(&path))?
-                .ok_or(Error::KeyfileDamaged(path.clone()))?;
-            if keyfile.volume != *volume {
-                let volume = keyfile.volume;
-                return Err(Error::KeyfileForeign { path, volume });
-            }
-            found.push(keyfile);
-        }
-        match found.is_empty() {
-            true => Err(Error::KeyfileMissing(self.keyfile_path(volume))),
-            false => Ok(found),
-        }
-    }
-
-    /// Keeps a keyfile beside the one in use; [`Keystore::commit_keyfile`] puts it in its place once the header knows it.
-    pub(crate) fn stage_keyfile(&self, keyfile: &Keyfile) -> Result<()> {
-        self.put(&keyfile.volume, "key.new", keyfile.encode().expose())
-    }
-
-    pub(crate) fn commit_keyfile(&self, volume: &Uuid) -> Result<()> {
-        let (new, name) = (name(volume, "key.new"), name(volume, "key"));
-        fs::renameat(&self.dir, new, &self.dir, name).map_err(Error::sys(&self.path))?;
-        durable::sync_dir(&self.dir).map_err(Error::io(&self.path))
-    }
-
-    pub(crate) fn drop_staged_keyfile(&self, volume: &Uuid) -> Result<()> {
-        durable::remove(&self.dir, &name(volume, "key.new")).map_err(Error::io(&self.path))
-    }
-
     /// The headers kept for a volume, newest first, unchecked.
     pub fn headers(&self, volume: &Uuid) -> Vec<Vec<u8>> {
         let read = |kind: &&str| durable::read(&self.dir, &name(volume, kind), SIZE).ok();
@@ -229,6 +187,23 @@ impl Keystore {
         Ok(())
     }
 
+    /// As [`Keystore::forget`], with every file overwritten first. What was there.
+    pub(crate) fn destroy(&self, volume: &Uuid) -> Result<Vec<String>> {
+        let mut gone = Vec::new();
+        for kind in ["key", "key.new"]
+            .iter()
+            .chain(&HEADERS)
+            .chain(&["state", "path"])
+        {
+            let name = name(volume, kind);
+            let path = self.path.join(&name);
+            if erase::shred(&self.dir, &name).map_err(Error::io(&path))? {
+                gone.push(name);
+            }
+        }
+        Ok(gone)
+    }
+
     fn put(&self, volume: &Uuid, kind: &str, bytes: &[u8]) -> Result<()> {
         let name = name(volume, kind);
         let target = Target::inside(self.dir.as_fd(), &name);
@@ -280,17 +255,4 @@ fn check(fd: BorrowedFd<'_>, path: &Path, wanted: u32) -> Result<()> {
         });
     }
     Ok(())
-}
-
-fn read_up_to(file: &mut impl Read, buffer: &mut [u8]) -> io::Result<usize> {
-    let mut length = 0;
-    while length < buffer.len() {
-        match file.read(&mut buffer[length..]) {
-            Ok(0) => break,
-            Ok(n) => length += n,
-            Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
-            Err(e) => return Err(e),
-        }
-    }
-    Ok(length)
 }

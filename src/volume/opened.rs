@@ -71,6 +71,11 @@ impl Mountable {
                 Ok(done) => repaired = done,
                 Err(e) => warnings.push(format!("header copies could not be repaired: {e}")),
             }
+        } else {
+            let bad = volume.copies().iter().filter(|copy| !copy.is_good());
+            warnings.extend(
+                bad.map(|copy| format!("header copy {copy}; a mount for writing repairs it")),
+            );
         }
         warnings.extend(volume.header().attention());
         if same_disk(keystore.as_fd(), volume.place().as_fd()) == SameDisk::Same {

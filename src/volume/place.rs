@@ -6,6 +6,7 @@
 //! | 1 | `.cryptfs/header.1` | at 4 MiB |
 //! | 2 | `.cryptfs/header.2` | the last 16 KiB (rounded down to 4 KiB) |
 use super::durable::{self, Target};
+use super::erase;
 use super::error::{Error, Result};
 use super::header::{Kind, SIZE};
 use rustix::fs::{self, FlockOperation, Mode, OFlags, SeekFrom};
@@ -134,7 +135,11 @@ impl Place {
                 durable::read(meta, header_name(index), SIZE)
             }
             Root::Image { file, length } => {
-                let offset = image_offset(index, *length)?;
+                // A file too short for a copy has none: it may be any small file, and no damaged volume.
+                let offset = image_offset(index, *length).map_err(|_| Errno::NOENT)?;
+                if offset + SIZE as u64 > *length {
+                    return Err(Errno::NOENT.into());
+                }
                 let mut bytes = vec![0; SIZE];
                 file.read_exact_at(&mut bytes, offset)?;
                 Ok(bytes)
@@ -162,6 +167,21 @@ impl Place {
         match self.read_copy(index)? == bytes {
             true => Ok(()),
             false => Err(io::Error::other("reads back differently")),
+        }
+    }
+
+    /// Overwrites a copy with noise; in a directory it is removed then. False: there is none.
+    pub(crate) fn destroy_copy(&self, index: usize) -> io::Result<bool> {
+        match &self.root {
+            Root::Directory(root) if index == 0 => erase::shred(root, PRIMARY),
+            Root::Directory(root) => match durable::open_dir(root, META, false) {
+                Ok(meta) => erase::shred(meta, header_name(index)),
+                Err(Errno::NOENT) => Ok(false),
+                Err(errno) => Err(errno.into()),
+            },
+            Root::Image { file, length } => {
+                erase::overwrite_header(file, image_offset(index, *length)?).map(|()| true)
+            }
         }
     }
 

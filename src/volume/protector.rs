@@ -13,6 +13,8 @@ use crate::crypto::{digest, random, wrap};
 pub const SLOT_SIZE: usize = 1024;
 /// Bytes of a slot that are part of its key derivation (state and flags as zero).
 const PUBLIC: usize = 32;
+/// How the description of a replacement begins; the ID of what it replaces follows.
+pub(crate) const REPLACES: &str = "replaces ";
 /// Longest description, bytes.
 pub const DESCRIPTION: usize = 64;
 
@@ -198,6 +200,11 @@ impl Protector {
     /// The recovery password kept in escrow.
     pub(crate) fn escrowed(&self, vmk: &Vmk) -> Option<RecoveryPassword> {
         vmk.open_escrow(&self.id, self.escrow.as_ref()?).ok()
+    }
+
+    /// The protector that this one is going to replace, once it was proven to open the volume.
+    pub fn replaces(&self) -> Option<Uuid> {
+        uuid::parse(self.description.strip_prefix(REPLACES)?)
     }
 
     /// True if the recovery password is kept in the header, sealed under the VMK.

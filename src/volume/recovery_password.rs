@@ -115,17 +115,34 @@ impl fmt::Display for Revealed {
 }
 
 /// A password while it is being typed, group after group.
-#[derive(Default)]
 pub struct Entry {
     // Boxed keys, each wiped on drop; pushing moves pointers only.
     groups: Vec<Secret<2>>,
+    wanted: usize,
+}
+
+impl Default for Entry {
+    fn default() -> Self {
+        Self::of(GROUPS)
+    }
 }
 
 impl Entry {
+    /// Of so many groups: a password has [`GROUPS`].
+    pub(crate) fn of(wanted: usize) -> Self {
+        let groups = Vec::new();
+        Self { groups, wanted }
+    }
+
+    /// The number that a group stands for.
+    pub(crate) fn group(&self, index: usize) -> Option<&Secret<2>> {
+        self.groups.get(index)
+    }
+
     /// Takes one group or more: with spaces, hyphens and dashes of any kind, ASCII or full-width digits, or all 48 digits
     /// in one piece. On an error the groups before the wrong one are kept. Returns the number of groups so far.
     pub fn push(&mut self, text: &str) -> Result<usize, ParseError> {
-        let whole = text.chars().filter(|c| digit(*c).is_some()).count() == GROUPS * DIGITS
+        let whole = text.chars().filter(|c| digit(*c).is_some()).count() == self.wanted * DIGITS
             && !text.trim().chars().any(is_separator);
         let mut number = 0u32;
         let mut length = 0;
@@ -134,7 +151,7 @@ impl Entry {
                 self.end_of_group(&mut number, &mut length)?;
                 continue;
             }
-            if self.groups.len() == GROUPS {
+            if self.groups.len() == self.wanted {
                 return Err(ParseError::TooMany);
             }
             let Some(value) = digit(c) else {

@@ -444,10 +444,32 @@ fn the_audit_log_is_a_chain() {
     for _ in 0..3 {
         log.append(&event).unwrap();
     }
-    assert_eq!(log.verify().unwrap(), Ok(3));
+    let key = crate::crypto::secret::Secret::random();
+    log.append_sealed(&key, &event).unwrap();
+    let same = |_: &[u8; 16]| {
+        Some(crate::crypto::secret::Secret::fill_with(|k| {
+            *k = *key.expose()
+        }))
+    };
+    let verify = |expect| log.verify(&mut { same }, expect).unwrap();
+    let found = verify(None);
+    assert!(found.is_good());
+    assert_eq!((found.lines, found.open, found.sealed), (4, 3, 1));
+    let noted = found.last;
+    log.append(&event).unwrap();
+    assert_eq!(verify(Some(&noted)).expected, Some(4));
     let text = std::fs::read_to_string(log.path()).unwrap();
     std::fs::write(log.path(), text.replacen("disclosed", "forgotten", 1)).unwrap();
-    assert_eq!(log.verify().unwrap(), Err(2));
+    assert_eq!(verify(None).broken, Some(2));
+    // A whole chain made anew lacks the key for its sealed lines.
+    std::fs::write(
+        log.path(),
+        text.replacen("\"protector\":null", "\"protector\":0", 9),
+    )
+    .unwrap();
+    assert_eq!(verify(None).forged, [4]);
+    let other = log.verify(&mut |_| None, None).unwrap();
+    assert_eq!((other.unknown, other.forged.len()), (1, 0));
     std::fs::remove_file(log.path()).unwrap();
     std::fs::create_dir(log.path()).unwrap();
     assert!(matches!(log.append(&event), Err(Error::Audit { .. })));

@@ -12,6 +12,7 @@ use super::protector::Protector;
 use super::recovery_password::RecoveryPassword;
 use super::state::State;
 use super::vmk::Vmk;
+use crate::crypto::secret::Secret;
 use std::os::unix::ffi::OsStrExt;
 
 /// An unlocked volume. Exists only through an unlock, or because it was just made.
@@ -89,6 +90,11 @@ impl Volume {
         fveks
             .and_then(|fveks| Keys::derive(&h.uuid, h.cipher, h.tag, &fveks, self.vmk.session()))
             .ok_or(Error::HeaderForged)
+    }
+
+    /// Authenticates lines of the audit log about this volume.
+    pub fn audit_key(&self) -> Secret<32> {
+        self.vmk.audit()
     }
 
     /// The recovery password that a protector keeps in escrow.

@@ -36,6 +36,11 @@ impl Vmk {
         self.prk.expand(Label::Session, &[])
     }
 
+    /// Authenticates lines of the audit log.
+    pub(crate) fn audit(&self) -> Secret<32> {
+        self.prk.expand(Label::Audit, &[])
+    }
+
     pub(crate) fn wrap_fvek(&self, epoch: Epoch, fvek: &Secret<32>) -> [u8; 40] {
         wrap::wrap32(&self.fvek_wrap(epoch), fvek)
     }

@@ -99,6 +99,21 @@ impl Damage {
         }
     }
 
+    /// True if it touches a unit that holds anything.
+    pub fn hits(&self, originals: &[Original]) -> bool {
+        let holds = |(file, unit): (usize, u64)| {
+            let unit = originals[file].unit(unit);
+            unit.iter().any(|byte| *byte != 0)
+        };
+        match self {
+            Self::Flip { file, at, .. } => holds((*file, at / UNIT)),
+            Self::Cut { .. } | Self::Extend { .. } => true,
+            Self::Zero { file, unit } => holds((*file, *unit)),
+            Self::Swap { one, other } => holds(*one) && holds(*other),
+            Self::Splice { to, .. } => holds(*to),
+        }
+    }
+
     /// Does it. Returns false where nothing changes.
     pub fn inflict(&self, originals: &[Original]) -> bool {
         match self {

@@ -178,7 +178,7 @@ fn a_lost_keystore_is_made_again() {
     let said = bench.cryptfs(&["status", "volume"], "");
     said.says(&[
         "Automatic Unlock:   Enabled",
-        "was used and should be replaced",
+        "was used or disclosed and should be replaced",
     ]);
     // Its replacement: added, proven, the old one removed; then only the new one opens.
     let said = bench.cryptfs(&["key", "add", "--pbkdf2-iterations", "1000", "volume"], "");

@@ -1,11 +1,15 @@
 //! What people type and see: the built programs, run as they are run by hand, on everything that needs no mount.
 mod bad_input;
+mod deliver;
+mod keys;
 mod life;
+mod records;
 mod salvage;
+mod sheet;
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output, Stdio};
+use std::process::{Child, Command, Output, Stdio};
 
 /// A directory with a volume and a keystore in it.
 pub struct Bench {
@@ -55,6 +59,19 @@ impl Bench {
         self.run(Path::new(env!("CARGO_BIN_EXE_cryptfs")), arguments, input)
     }
 
+    /// `cryptfs`, killed a moment after it has begun.
+    pub fn killed(&self, arguments: &[&str], input: &str) {
+        let mut child = self.start(Path::new(env!("CARGO_BIN_EXE_cryptfs")), arguments);
+        let _ = child
+            .stdin
+            .take()
+            .expect("piped")
+            .write_all(input.as_bytes());
+        std::thread::sleep(std::time::Duration::from_millis(300));
+        let _ = child.kill();
+        child.wait().expect("the program ends");
+    }
+
     /// `cryptfs-recover`, likewise.
     pub fn rescue(&self, arguments: &[&str], input: &str) -> Said {
         self.run(
@@ -64,8 +81,8 @@ impl Bench {
         )
     }
 
-    fn run(&self, program: &Path, arguments: &[&str], input: &str) -> Said {
-        let mut child = Command::new(program)
+    fn start(&self, program: &Path, arguments: &[&str]) -> Child {
+        Command::new(program)
             .args(arguments)
             .current_dir(self.dir.path())
             .env_clear()
@@ -74,7 +91,11 @@ impl Bench {
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .spawn()
-            .expect("the program runs");
+            .expect("the program runs")
+    }
+
+    fn run(&self, program: &Path, arguments: &[&str], input: &str) -> Said {
+        let mut child = self.start(program, arguments);
         let mut stdin = child.stdin.take().expect("piped");
         // A program that reads no input may be gone already.
         let _ = stdin.write_all(input.as_bytes());

@@ -8,8 +8,10 @@
 //! A unit that is no multiple of sixteen blocks has no tail: the second window starts so that the last one ends with the unit,
 //! and a few blocks of the first are computed twice, to the same result. That needs `src` and `dst` apart, as references are.
 //!
-//! The one module outside sys with `unsafe`: loads and stores, and the calls from code that was built for any x86-64.
+//! With [`crate::crypto::tag`]'s vpclmul the only module outside sys with `unsafe`: loads and stores, and the calls from code
+//! that was built for any x86-64.
 #![allow(unsafe_code)]
+use super::super::aesni;
 use super::{Kernel, advance};
 use std::arch::x86_64::*;
 use zeroize::Zeroize;
@@ -52,7 +54,7 @@ impl<const R: usize> Vaes<R> {
             tweak: [_mm_setzero_si128(); R],
         });
         // The tweak key's place serves the data key first: nothing is left behind.
-        expand(data, &mut keys.tweak);
+        aesni::expand(data, &mut keys.tweak);
         for i in 0..R {
             let key = keys.tweak[i];
             keys.encrypt[i] = _mm256_broadcastsi128_si256(key);
@@ -61,7 +63,7 @@ impl<const R: usize> Vaes<R> {
             let inverse = if outer { key } else { _mm_aesimc_si128(key) };
             keys.decrypt[R - 1 - i] = _mm256_broadcastsi128_si256(inverse);
         }
-        expand(tweak, &mut keys.tweak);
+        aesni::expand(tweak, &mut keys.tweak);
         keys
     }
 
@@ -147,11 +149,8 @@ impl<const R: usize> Vaes<R> {
     /// The tweaks of sixteen blocks from `block` on: T, T x, ..., T x^15, where T = AES(Key2, unit) x^block.
     #[target_feature(enable = "avx2,aes,vaes,vpclmulqdq")]
     fn first_tweaks(&self, unit: u64, block: usize) -> [__m256i; LANES] {
-        let mut first = _mm_xor_si128(_mm_set_epi64x(0, unit.cast_signed()), self.tweak[0]);
-        for key in &self.tweak[1..R - 1] {
-            first = _mm_aesenc_si128(first, *key);
-        }
-        first = moved(_mm_aesenclast_si128(first, self.tweak[R - 1]), block);
+        let first = aesni::encrypt(&self.tweak, aesni::block(unit.into()));
+        let first = moved(first, block);
         let twice = _mm256_broadcastsi128_si256(first);
         let mut tweaks = [_mm256_blend_epi32::<0xf0>(twice, times_x::<1, 63>(twice)); LANES];
         // By doubling the distance, three products deep instead of seven.
@@ -194,10 +193,7 @@ impl<const R: usize> Drop for Vaes<R> {
 #[inline]
 #[target_feature(enable = "avx2")]
 fn moved(tweak: __m128i, blocks: usize) -> __m128i {
-    let halves = [_mm_cvtsi128_si64(tweak), _mm_extract_epi64::<1>(tweak)];
-    let [low, high] = halves.map(|half| u128::from(half.cast_unsigned()));
-    let moved = advance(low | high << 64, blocks);
-    _mm_set_epi64x((moved >> 64) as i64, moved as i64)
+    aesni::block(advance(aesni::number(tweak), blocks))
 }
 
 /// Multiplies both tweaks of a register by x^N, 0 < N < 32; `REST` = 64 - N.
@@ -244,39 +240,4 @@ fn next_window(tweaks: &mut [__m256i; LANES]) {
         let reduced = _mm256_clmulepi64_epi128::<0x00>(spilled, polynomial);
         *tweak = _mm256_xor_si256(_mm256_slli_si256::<2>(*tweak), reduced);
     }
-}
-
-/// AES key expansion (FIPS 197, section 5.2), a word at a time: once for each key, so plain is fast enough.
-#[target_feature(enable = "aes")]
-fn expand<const R: usize>(key: &[u8], schedule: &mut [__m128i; R]) {
-    // Four words for each round: 15 rounds at most.
-    let mut words = [0u32; 60];
-    let key_words = key.len() / 4;
-    for (word, bytes) in words.iter_mut().zip(key.as_chunks().0) {
-        *word = u32::from_le_bytes(*bytes);
-    }
-    let mut constant = 1;
-    for i in key_words..4 * R {
-        let mut word = words[i - 1];
-        if i % key_words == 0 {
-            word = substitute(word).rotate_right(8) ^ constant;
-            // Ten constants at most; the last two leave the byte and come back by AES's polynomial.
-            constant = (constant << 1) ^ ((constant >> 7) * 0x11b);
-        } else if key_words == 8 && i % 8 == 4 {
-            word = substitute(word);
-        }
-        words[i] = words[i - key_words] ^ word;
-    }
-    for (round, words) in schedule.iter_mut().zip(words.as_chunks::<4>().0) {
-        let [a, b, c, d] = words.map(u32::cast_signed);
-        *round = _mm_set_epi32(d, c, b, a);
-    }
-    words.zeroize();
-}
-
-/// AES's S-box on each byte, by the instruction: a table would leak the key through the cache.
-#[target_feature(enable = "aes")]
-fn substitute(word: u32) -> u32 {
-    let word = _mm_set1_epi32(word.cast_signed());
-    _mm_cvtsi128_si32(_mm_aeskeygenassist_si128::<0>(word)).cast_unsigned()
 }

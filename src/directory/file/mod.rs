@@ -3,6 +3,7 @@
 //! Locks, in this order: `state` guards size, length and header: whatever changes one of them has it alone. `ranges` keeps
 //! readers and writers of one unit apart, and writers away while the file is made durable (a page that is rewritten on
 //! its way to the disk can be torn).
+pub mod hint;
 mod load;
 mod overwrite;
 mod range;
@@ -79,12 +80,6 @@ impl Edge {
 thread_local! {
     /// Pages on their way to or from the backing file.
     static PAGES: RefCell<Vec<u8>> = RefCell::new(vec![0; BATCH as usize * UNIT]);
-}
-
-/// What a file's last unit carries for salvage, where it has room: where the file was. Ends with the name's length.
-pub fn hint(parent: [u8; 12], name: &[u8]) -> Vec<u8> {
-    let length = [name.len() as u8]; // a name has at most 255 bytes
-    [&parent[..], name, &length].concat()
 }
 
 impl File {
@@ -372,9 +367,8 @@ impl State {
         page: &mut [u8],
     ) -> Result<()> {
         payload[valid..].fill(0);
-        if valid + self.hint.len() <= PAYLOAD {
-            payload[PAYLOAD - self.hint.len()..].copy_from_slice(&self.hint);
-        }
+        let hint = hint::fitting(&self.hint, PAYLOAD - valid);
+        payload[PAYLOAD - hint.len()..].copy_from_slice(hint);
         let content = self.content()?;
         unit::seal(
             &content.keys,

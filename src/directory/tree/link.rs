@@ -31,6 +31,17 @@ impl LongTargets {
     }
 }
 
+/// The target in what is sealed: nonce and ciphertext.
+pub fn open(keys: &Keys, sealed: &[u8]) -> Result<Vec<u8>, Damage> {
+    let (nonce, sealed) = sealed.split_first_chunk::<12>().ok_or(Damage::Malformed)?;
+    let target = keys.links().open(&[nonce], sealed);
+    let target = target.map_err(|_| Damage::Tag)?;
+    if target.is_empty() || target.len() > MAX_TARGET || target.contains(&0) {
+        return Err(Damage::Malformed);
+    }
+    Ok(target)
+}
+
 impl Directory {
     pub(super) fn read_link(&self, node: &Arc<Node>) -> Result<Vec<u8>> {
         if node.kind != Kind::Symlink {
@@ -49,17 +60,7 @@ impl Directory {
                 .decode(stored.to_bytes())
                 .map_err(|_| Damage::Malformed)?,
         };
-        let (nonce, sealed) = sealed.split_first_chunk::<12>().ok_or(Damage::Malformed)?;
-        let target = self
-            .store
-            .keys
-            .links()
-            .open(&[nonce], sealed)
-            .map_err(|_| Damage::Tag)?;
-        if target.is_empty() || target.len() > MAX_TARGET || target.contains(&0) {
-            return Err(Damage::Malformed.into());
-        }
-        Ok(target)
+        Ok(open(&self.store.keys, &sealed)?)
     }
 
     /// The target's length, from the stored length where that tells.

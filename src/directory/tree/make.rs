@@ -2,7 +2,7 @@
 //!
 //! A new object gets the caller's umask from the kernel (or its parent's default ACL, which overrides it) and then, where
 //! this process runs for several users, the caller as its owner.
-use super::super::file::{File, hint};
+use super::super::file::{File, hint::hint};
 use super::super::name::{DirId, Sealed, Side};
 use super::node::Children;
 use super::*;
@@ -26,7 +26,8 @@ impl Directory {
         umask::set(caller.umask);
         let fd = self.backing().create(handle.as_fd(), &sealed.entry, mode)?;
         self.own(parent, Object::Open(fd.as_fd()), mode, caller)?;
-        let file = File::empty(self.store.clone(), fd, dir.id.0, hint(dir.id.0, name));
+        let hint = hint(&self.trail(parent), dir.id.0, name);
+        let file = File::empty(self.store.clone(), fd, dir.id.0, hint);
         self.opened_entry(Some((parent, &sealed)), file)
     }
 

@@ -16,13 +16,13 @@
 mod attr;
 pub mod check;
 mod content;
-mod link;
+pub mod link;
 mod list;
 mod lookup;
 mod make;
 mod node;
 mod remove;
-mod xattr;
+pub mod xattr;
 
 use super::backing::{self, Backing, Object};
 use super::name::{DirId, NameEncoding, Names};

@@ -9,7 +9,8 @@ use data_encoding::BASE64URL_NOPAD;
 use rustix::io::Errno;
 use std::ffi::{CStr, CString};
 
-const PREFIX: &str = "user.cryptfs.";
+/// How backing names of attributes begin.
+pub const PREFIX: &str = "user.cryptfs.";
 /// XATTR_SIZE_MAX.
 const MAX_VALUE: usize = 64 << 10;
 
@@ -110,18 +111,27 @@ impl Directory {
         stored: &CStr,
         sealed: &[u8],
     ) -> Result<(Vec<u8>, Vec<u8>)> {
-        let plain = self
-            .store
-            .keys
-            .xattrs()
-            .open(&associated(node, stored), sealed)
-            .map_err(|_| Damage::Tag)?;
-        let (length, rest) = plain.split_first().ok_or(Damage::Malformed)?;
-        let (name, value) = rest
-            .split_at_checked(usize::from(*length))
-            .ok_or(Damage::Malformed)?;
-        Ok((name.to_vec(), value.to_vec()))
+        let id = node.dir().ok().map(|dir| dir.id);
+        Ok(open(&self.store.keys, id, stored, sealed)?)
     }
+}
+
+/// Name and value of a stored attribute; `id`: a directory's.
+pub fn open(
+    keys: &Keys,
+    id: Option<DirId>,
+    stored: &CStr,
+    sealed: &[u8],
+) -> Result<(Vec<u8>, Vec<u8>), Damage> {
+    let mut associated = vec![stored.to_bytes()];
+    associated.extend(id.as_ref().map(|id| &id.0[..]));
+    let opened = keys.xattrs().open(&associated, sealed);
+    let plain = opened.map_err(|_| Damage::Tag)?;
+    let (length, rest) = plain.split_first().ok_or(Damage::Malformed)?;
+    let (name, value) = rest
+        .split_at_checked(usize::from(*length))
+        .ok_or(Damage::Malformed)?;
+    Ok((name.to_vec(), value.to_vec()))
 }
 
 /// A directory has an id of its own; a file has none that stays (its file id changes with its content), so that an attribute
@@ -135,7 +145,7 @@ fn associated<'a>(node: &'a Node, stored: &'a CStr) -> Vec<&'a [u8]> {
 }
 
 /// A POSIX ACL's backing name.
-fn acl(name: &[u8]) -> Option<&'static CStr> {
+pub fn acl(name: &[u8]) -> Option<&'static CStr> {
     match name {
         b"system.posix_acl_access" => Some(c"system.posix_acl_access"),
         b"system.posix_acl_default" => Some(c"system.posix_acl_default"),

@@ -1,0 +1,98 @@
+//! Copying out, and the report on it.
+use super::*;
+use crate::recover::journal::{self, record};
+
+/// Copies everything out that still decrypts.
+pub fn salvage(volume: Volume, to: &Path, what: &What) -> Result<ExitCode> {
+    let _lock = volume.place().lock(Access::ReadOnly)?;
+    let bar = Bar::bytes("copying");
+    let job = Job {
+        volume: &what.volume,
+        to,
+        resume: what.resume,
+        unverified: what.unverified,
+    };
+    let summary = recover::salvage(volume.into_opened()?, &job, &bar, &mut |verdict| {
+        if what.json {
+            bar.line(&json_line(&record(verdict)));
+        } else if let Some(problem) = problem(verdict) {
+            bar.line(&format!("{}: {problem}", shown(&verdict.path)));
+        }
+    });
+    bar.end();
+    let summary = summary?;
+    if !summary.is_complete() {
+        let path = to.join(journal::NAME);
+        message::note(format_args!(
+            "what is not whole is listed in {}",
+            path.display()
+        ));
+    }
+    finish(&summary, what.json)
+}
+
+fn finish(summary: &Summary, as_json: bool) -> Result<ExitCode> {
+    let Summary {
+        whole,
+        ranges,
+        attributes,
+        lost,
+        lost_bytes,
+        names_from_content,
+        names_lost,
+    } = *summary;
+    if as_json {
+        let line = json!({
+            "whole": whole,
+            "ranges_lost": ranges,
+            "attributes_lost": attributes,
+            "lost": lost,
+            "bytes_lost": lost_bytes,
+            "names_from_content": names_from_content,
+            "names_lost": names_lost,
+        });
+        outln!("{}", json_line(&json!({"summary": line})))?;
+    } else {
+        outln!(
+            "{whole} whole, {ranges} with bytes lost ({lost_bytes} bytes), {attributes} with attributes lost, {lost} lost"
+        )?;
+        if names_from_content + names_lost > 0 {
+            outln!(
+                "{names_from_content} names put back from what the files say, {names_lost} names lost"
+            )?;
+        }
+    }
+    match summary.is_complete() {
+        true => Ok(ExitCode::SUCCESS),
+        false => Ok(Code::Damage.into()),
+    }
+}
+
+fn problem(verdict: &Verdict) -> Option<String> {
+    let outcome = match &verdict.outcome {
+        Outcome::Whole | Outcome::Earlier => None,
+        Outcome::Ranges(ranges) => {
+            let ranges: Vec<_> = ranges
+                .iter()
+                .map(|r| format!("{}-{}", r.start, r.end - 1))
+                .collect();
+            Some(format!("bytes lost: {}", ranges.join(", ")))
+        }
+        Outcome::Attributes(which) => Some(format!("attributes lost: {}", which.join(", "))),
+        Outcome::Lost(why) => Some(format!("lost: {why}")),
+    };
+    match (outcome, verdict.placed) {
+        (None, Placed::Lost) => Some("name lost".to_owned()),
+        (Some(what), Placed::Lost) => Some(format!("name lost; {what}")),
+        (outcome, Placed::Name | Placed::Content) => outcome,
+    }
+}
+
+fn shown(path: &Path) -> String {
+    journal::shown(path.as_os_str().as_bytes())
+}
+
+/// A path that cannot drive the terminal.
+pub fn shown_bytes(path: &[u8]) -> String {
+    journal::shown(path)
+}

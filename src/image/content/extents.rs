@@ -1,0 +1,145 @@
+//! Pointers of a file's pages: the items that hold them.
+use crate::fs::{Damage, Result};
+use crate::image::items::Items;
+use crate::image::key;
+use crate::image::pointer::{self, Kind, Pointer};
+use crate::image::store::Change;
+
+/// Pages whose pointers share an item.
+pub const GROUP: u64 = 16;
+
+/// The pointers of a group.
+pub type Group = [Option<Pointer>; GROUP as usize];
+
+/// Reads an item's pointers.
+pub fn decode(bytes: &[u8]) -> Result<Group> {
+    let mut group = Group::default();
+    if bytes.len() > pointer::SIZE * group.len() || !bytes.len().is_multiple_of(pointer::SIZE) {
+        return Err(Damage::Malformed.into());
+    }
+    for (slot, bytes) in group.iter_mut().zip(bytes.chunks_exact(pointer::SIZE)) {
+        let bytes = bytes.try_into().map_err(|_| Damage::Malformed)?;
+        *slot = Pointer::decode(bytes)?;
+        if slot.is_some_and(|at| at.kind != Kind::Data) {
+            return Err(Damage::Malformed.into());
+        }
+    }
+    Ok(group)
+}
+
+fn encode(group: &Group) -> Vec<u8> {
+    let end = group
+        .iter()
+        .rposition(Option::is_some)
+        .map_or(0, |last| last + 1);
+    let hole = [0; pointer::SIZE];
+    let slots = group[..end].iter();
+    slots
+        .flat_map(|at| at.map_or(hole, |at| at.encode()))
+        .collect()
+}
+
+/// Pointers of pages `first..=last`, holes included.
+pub fn pointers(
+    items: &impl Items,
+    ino: u64,
+    first: u64,
+    last: u64,
+) -> Result<Vec<Option<Pointer>>> {
+    let mut found = vec![None; (last - first + 1) as usize];
+    let from = key::extent(ino, first / GROUP);
+    items.each(&key::extents(ino), &from, &mut |key, value| {
+        let base = key::number(key)
+            .ok_or(Damage::Malformed)?
+            .saturating_mul(GROUP);
+        if base > last {
+            return Ok(true);
+        }
+        for (page, at) in (base..).zip(decode(value)?) {
+            if (first..=last).contains(&page) {
+                found[(page - first) as usize] = at;
+            }
+        }
+        Ok(false)
+    })?;
+    Ok(found)
+}
+
+impl Change<'_> {
+    /// Puts pointers of consecutive pages in place of what was there, which is dropped. Gives the change of the number of
+    /// pages.
+    pub(super) fn put_pointers(
+        &mut self,
+        ino: u64,
+        first: u64,
+        new: &[Option<Pointer>],
+    ) -> Result<i64> {
+        let mut delta = 0;
+        let mut at = 0;
+        while at < new.len() {
+            let page = first + at as u64;
+            let (place, inside) = (key::extent(ino, page / GROUP), (page % GROUP) as usize);
+            let count = (GROUP as usize - inside).min(new.len() - at);
+            let before = self.get(&place)?;
+            let mut group = before.as_deref().map_or(Ok(Group::default()), decode)?;
+            for (slot, new) in group[inside..inside + count]
+                .iter_mut()
+                .zip(&new[at..at + count])
+            {
+                if let Some(old) = *slot {
+                    self.drop_page(old);
+                    delta -= 1;
+                }
+                delta += i64::from(new.is_some());
+                *slot = *new;
+            }
+            match encode(&group) {
+                bytes if !bytes.is_empty() => self.put(&place, &bytes)?,
+                _ => drop(self.remove(&place)?),
+            }
+            at += count;
+        }
+        Ok(delta)
+    }
+
+    /// Drops pages that lie wholly at or beyond `size`, at most `most` groups of them; true if those were all. Does not
+    /// touch the size.
+    pub(in crate::image) fn cut_some(&mut self, ino: u64, size: u64, most: usize) -> Result<bool> {
+        let first = size.div_ceil(super::PAGE as u64);
+        let done = self.clear_some(ino, first, u64::MAX, most)?;
+        Ok(done.is_none())
+    }
+
+    /// Makes pages `first..end` holes, at most `most` groups that have pages; where to go on, if that was not all.
+    pub(super) fn clear_some(
+        &mut self,
+        ino: u64,
+        first: u64,
+        end: u64,
+        most: usize,
+    ) -> Result<Option<u64>> {
+        let mut groups = Vec::new();
+        let from = key::extent(ino, first / GROUP);
+        self.each(&key::extents(ino), &from, &mut |key, _| {
+            let group = key::number(key).ok_or(Damage::Malformed)?;
+            groups.push(group);
+            Ok(group.saturating_mul(GROUP) >= end || groups.len() > most)
+        })?;
+        let mut delta = 0;
+        for group in groups.iter().take(most) {
+            let base = group.saturating_mul(GROUP);
+            let (low, high) = (base.max(first), base.saturating_add(GROUP).min(end));
+            if low < high {
+                let holes = [None; GROUP as usize];
+                delta += self.put_pointers(ino, low, &holes[..(high - low) as usize])?;
+            }
+        }
+        if delta != 0 {
+            self.edit(ino, |inode| {
+                inode.pages = inode.pages.saturating_add_signed(delta);
+            })?;
+        }
+        let next = groups.get(most).map(|group| group.saturating_mul(GROUP));
+        Ok(next.filter(|next| *next < end))
+    }
+}

@@ -1,0 +1,164 @@
+//! Making and opening an image.
+use super::core::Core;
+use super::device::{Device, Recorder};
+use super::ground::Ground;
+use super::inode::{self, INLINE};
+use super::key;
+use super::layout;
+use super::pages::Pages;
+use super::space::Space;
+use super::store::Store;
+use super::superblock::Superblock;
+use super::tree::Tree;
+use crate::codec::InodeRecord;
+use crate::fs::{self, Damage, Kind, ROOT};
+use crate::volume::keys::Keys;
+use rustix::fd::OwnedFd;
+use std::sync::Arc;
+
+/// How to open an image.
+#[derive(Clone, Default)]
+pub struct Options {
+    /// Nothing may be changed.
+    pub read_only: bool,
+    /// The newest generation this computer has seen (the keystore's); 0: none.
+    pub expected_generation: u64,
+    /// Take an image that is older than that: a restored backup.
+    pub accept_rollback: bool,
+    /// Where the newest generation is damaged at its root, take the one before it. For salvage, read-only.
+    pub accept_older: bool,
+    /// Show this snapshot, read-only.
+    pub snapshot: Option<Vec<u8>>,
+    /// Keep freed space with the image (`--preallocate`) instead of giving it back to the file system below.
+    pub keep_space: bool,
+    /// Told of every change, for tests.
+    pub recorder: Option<Arc<dyn Recorder>>,
+}
+
+/// Why an image does not open.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// No superblock is authentic.
+    #[error("no superblock is readable")]
+    NoSuperblock,
+    /// Older than what this computer has seen.
+    #[error("image is of generation {found}, but generation {seen} was seen here")]
+    RolledBack {
+        /// In the image.
+        found: u64,
+        /// In the keystore.
+        seen: u64,
+    },
+    /// The file or device is shorter than the image.
+    #[error("image has {found} bytes of {wanted}")]
+    Cut {
+        /// Bytes there are.
+        found: u64,
+        /// Bytes there should be.
+        wanted: u64,
+    },
+    /// Sizes outside of what an image can have.
+    #[error("an image has {} MiB to {} TiB", layout::SMALLEST >> 8, layout::LARGEST >> 28)]
+    Size,
+    /// Damage, or an error of the medium.
+    #[error(transparent)]
+    Fs(#[from] fs::Error),
+}
+
+/// Makes an empty file system in an image of so many bytes, whose header copies are written by the volume. What the image
+/// held before is not overwritten, but nothing refers to it any more.
+pub fn format(fd: OwnedFd, size: u64, keys: Arc<Keys>, root: (u32, u32)) -> Result<(), OpenError> {
+    let count = layout::pages(size);
+    if !(layout::SMALLEST..=layout::LARGEST).contains(&count) {
+        return Err(OpenError::Size);
+    }
+    let device = Device::new(fd, false, None)?;
+    fill_ring(&device)?;
+    let pages = Pages::new(device, keys);
+    let epoch = pages.volume_keys().current();
+    let ground = Ground::new(pages, Space::new(count));
+    let tree = Tree::empty(&ground, 1, epoch)?;
+    let store = Store::new(ground, tree, ROOT + 1, false);
+    store.change(None, |change| {
+        let mode = Kind::Directory.mode_bits() | 0o755;
+        let mut inode = InodeRecord::new(mode, root, inode::now());
+        inode.nlink = 2;
+        inode.parent = ROOT;
+        inode.set(INLINE, true);
+        change.put_inode(ROOT, &inode)
+    })?;
+    Ok(store.commit()?)
+}
+
+/// Random bytes, so that the ring does not show how few commits there were; and nothing of an image made here before.
+pub(super) fn fill_ring(device: &Device) -> fs::Result<()> {
+    let mut ring = vec![0; layout::SLOTS as usize * layout::PAGE];
+    crate::crypto::random::fill(&mut ring);
+    device.write(layout::RING, &ring)?;
+    device.flush()
+}
+
+/// Opens the newest generation.
+pub(super) fn open(fd: OwnedFd, keys: Arc<Keys>, options: &Options) -> Result<Core, OpenError> {
+    let punch = !options.keep_space && !options.read_only;
+    let device = Device::new(fd, punch, options.recorder.clone())?;
+    let length = device.length()?;
+    let pages = Pages::new(device, keys);
+    let found = Superblock::read_all(&pages)?;
+    let newest = found.first().ok_or(OpenError::NoSuperblock)?;
+    let seen = options.expected_generation;
+    if newest.generation < seen && !options.accept_rollback {
+        let found = newest.generation;
+        return Err(OpenError::RolledBack { found, seen });
+    }
+    let wanted = newest.pages * layout::PAGE as u64;
+    if length < wanted && !options.accept_older {
+        return Err(OpenError::Cut {
+            found: length,
+            wanted,
+        });
+    }
+    let ground = Ground::new(pages, Space::new(newest.pages));
+    let chosen = choose(&ground, &found, options)?;
+    let tree = Tree::open(chosen.root, chosen.generation + 1);
+    *ground.space.lock() = load_map(&ground, &tree, chosen.pages, options)?;
+    super::snapshot::remember_kept(&ground, &tree)?;
+    let tree = match &options.snapshot {
+        Some(name) => super::snapshot::open(&ground, &tree, name)?,
+        None => tree,
+    };
+    let read_only = options.read_only || options.snapshot.is_some();
+    let store = Store::new(ground, tree, chosen.next_inode, read_only);
+    let core = Core::new(store);
+    if !read_only {
+        // An orphan that is damaged must not keep the rest from being mounted: it stays one.
+        let _ = core.reap_all();
+    }
+    Ok(core)
+}
+
+/// The newest superblock; for salvage, the newest whose root is good.
+fn choose(ground: &Ground, found: &[Superblock], options: &Options) -> fs::Result<Superblock> {
+    let sound = |one: &&Superblock| ground.load(&one.root, None).is_ok();
+    let older = options.accept_older && options.read_only;
+    let chosen = found
+        .iter()
+        .find(|one| !older || sound(one))
+        .or(found.first());
+    chosen.copied().ok_or(Damage::Missing.into())
+}
+
+/// The map of used pages; a read-only mount does without what cannot be read of it.
+fn load_map(ground: &Ground, tree: &Tree, pages: u64, options: &Options) -> fs::Result<Space> {
+    let mut chunks = Vec::new();
+    let prefix = key::freemaps();
+    let read = tree.scan_prefix(ground, &prefix, &prefix, &mut |key, value| {
+        chunks.push((key::number(key).ok_or(Damage::Malformed)?, value.to_vec()));
+        Ok(false)
+    });
+    if !options.read_only {
+        read?;
+    }
+    let chunks = chunks.iter().map(|(index, bytes)| (*index, &bytes[..]));
+    Ok(Space::load(pages, chunks))
+}

@@ -1,0 +1,111 @@
+//! The superblock: where the tree begins. One page in the ring, found by its place and proved by its own tag.
+//!
+//! ```text
+//!    0  tag         16   of the 4080 bytes that follow: index = the page, head = 8 zeros, 3, 7 zeros
+//!   16  ciphertext  4080 one XTS data unit, tweak = the page's number in its scope, of
+//!         0  magic         8  "CFSIMG1\x1a"
+//!         8  generation    8  of the commit that wrote it
+//!        16  root         32  pointer to the tree's root node
+//!        48  pages         8  of the image
+//!        56  next inode    8  number of the next new inode
+//!        64  zero       4016
+//! ```
+//!
+//! The newest superblock whose tag is right counts. The one before stays good until the next commit, so a superblock torn
+//! by a power cut loses nothing that was promised.
+use super::layout::{self, PAGE};
+use super::pages::Pages;
+use super::pointer::{self, Kind, Pointer};
+use crate::crypto::digest;
+use crate::fs::{Damage, Result};
+use crate::volume::keys::Epoch;
+
+const MAGIC: &[u8; 8] = b"CFSIMG1\x1a";
+const HEAD: [u8; 16] = [0, 0, 0, 0, 0, 0, 0, 0, 3, 0, 0, 0, 0, 0, 0, 0];
+const BODY: usize = PAGE - 16;
+const USED: usize = 64;
+
+/// A superblock.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Superblock {
+    /// The commit.
+    pub generation: u64,
+    /// The tree.
+    pub root: Pointer,
+    /// The image's size.
+    pub pages: u64,
+    /// The next new inode's number.
+    pub next_inode: u64,
+}
+
+impl Superblock {
+    /// Writes it into its slot. Does not flush.
+    pub fn write(&self, pages: &Pages) -> Result<()> {
+        let sealed = self.seal(pages)?;
+        pages.device.write(layout::slot(self.generation), &sealed)
+    }
+
+    /// The page as it is stored.
+    pub fn seal(&self, pages: &Pages) -> Result<[u8; PAGE]> {
+        let mut plain = [0; BODY];
+        plain[..8].copy_from_slice(MAGIC);
+        plain[8..16].copy_from_slice(&self.generation.to_le_bytes());
+        plain[16..48].copy_from_slice(&self.root.encode());
+        plain[48..56].copy_from_slice(&self.pages.to_le_bytes());
+        plain[56..64].copy_from_slice(&self.next_inode.to_le_bytes());
+        let page = layout::slot(self.generation);
+        let keys = pages.keys(pages.volume_keys().current(), page)?;
+        let mut sealed = [0; PAGE];
+        keys.xts.encrypt(page, &plain, &mut sealed[16..]);
+        let tag = keys.tag.tag(page, &HEAD, &sealed[16..]);
+        sealed[..16].copy_from_slice(&tag);
+        Ok(sealed)
+    }
+
+    /// Every authentic superblock in the ring, the newest first.
+    pub fn read_all(pages: &Pages) -> Result<Vec<Self>> {
+        let mut found = Vec::new();
+        for page in layout::RING..layout::RING + layout::SLOTS {
+            let mut sealed = [0; PAGE];
+            pages.device.read(page, &mut sealed)?;
+            let epochs = pages.volume_keys().epochs();
+            let opened = epochs.filter_map(|epoch| Self::open(pages, epoch, page, &sealed));
+            found.extend(opened.take(1));
+        }
+        found.sort_by_key(|one| std::cmp::Reverse(one.generation));
+        Ok(found)
+    }
+
+    fn open(pages: &Pages, epoch: Epoch, page: u64, sealed: &[u8; PAGE]) -> Option<Self> {
+        let keys = pages.keys(epoch, page).ok()?;
+        let (tag, cipher) = sealed.split_at(16);
+        if !digest::equal(tag, &keys.tag.tag(page, &HEAD, cipher)) {
+            return None;
+        }
+        let mut plain = [0; BODY];
+        keys.xts.decrypt(page, cipher, &mut plain);
+        Self::parse(page, &plain).ok()
+    }
+
+    fn parse(page: u64, plain: &[u8; BODY]) -> Result<Self> {
+        let u64_at = |at: usize| u64::from_le_bytes(std::array::from_fn(|i| plain[at + i]));
+        let root: [u8; pointer::SIZE] = std::array::from_fn(|i| plain[16 + i]);
+        let one = Self {
+            generation: u64_at(8),
+            root: Pointer::decode(&root)?.ok_or(Damage::Malformed)?,
+            pages: u64_at(48),
+            next_inode: u64_at(56),
+        };
+        let sound = &plain[..8] == MAGIC
+            && plain[USED..].iter().all(|byte| *byte == 0)
+            && layout::slot(one.generation) == page
+            && (layout::SMALLEST..=layout::LARGEST).contains(&one.pages)
+            && one.root.kind == Kind::Node
+            && one.root.page < one.pages;
+        if sound {
+            Ok(one)
+        } else {
+            Err(Damage::Malformed.into())
+        }
+    }
+}

@@ -1,0 +1,72 @@
+//! What became of each entry that is copied out.
+use super::scan::Placed;
+use crate::fs::Kind;
+use std::ops::Range;
+use std::path::PathBuf;
+
+/// What became of a file, directory or other entry.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// All of it is there.
+    Whole,
+    /// An earlier salvage had copied all of it.
+    Earlier,
+    /// These bytes could not be read; they are zeros in the copy.
+    Ranges(Vec<Range<u64>>),
+    /// The content is there; these attributes are not.
+    Attributes(Vec<String>),
+    /// Nothing of it could be copied.
+    Lost(String),
+}
+
+/// An entry and what became of it.
+#[derive(Clone, Debug)]
+pub struct Verdict {
+    /// Its path in the destination, which is that in the volume where the place is known.
+    pub path: PathBuf,
+    /// What it is; `None` where not even that could be read.
+    pub kind: Option<Kind>,
+    /// What became of it.
+    pub outcome: Outcome,
+    /// How its name and place are known.
+    pub placed: Placed,
+}
+
+/// All verdicts, counted.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[allow(missing_docs)]
+pub struct Summary {
+    pub whole: u64,
+    pub ranges: u64,
+    pub attributes: u64,
+    pub lost: u64,
+    pub lost_bytes: u64,
+    /// Put back by what their content says.
+    pub names_from_content: u64,
+    pub names_lost: u64,
+}
+
+impl Summary {
+    /// Nothing is missing.
+    pub fn is_complete(&self) -> bool {
+        self.ranges == 0 && self.attributes == 0 && self.lost == 0 && self.names_lost == 0
+    }
+
+    /// One more.
+    pub fn count(&mut self, verdict: &Verdict) {
+        match verdict.placed {
+            Placed::Name => {}
+            Placed::Content => self.names_from_content += 1,
+            Placed::Lost => self.names_lost += 1,
+        }
+        match &verdict.outcome {
+            Outcome::Whole | Outcome::Earlier => self.whole += 1,
+            Outcome::Attributes(_) => self.attributes += 1,
+            Outcome::Lost(_) => self.lost += 1,
+            Outcome::Ranges(ranges) => {
+                self.ranges += 1;
+                self.lost_bytes += ranges.iter().map(|r| r.end - r.start).sum::<u64>();
+            }
+        }
+    }
+}
