@@ -108,6 +108,18 @@ fn report_panic(panic: &PanicHookInfo<'_>) {
     }
 }
 
+/// Keeps keys out of the swap, where the limit allows that for the whole process: under a smaller one a later
+/// allocation would fail.
+fn lock_memory() {
+    use rustix::mm::{MlockAllFlags, mlockall};
+    let unlimited = rustix::process::getrlimit(Resource::Memlock)
+        .current
+        .is_none();
+    if unlimited || rustix::process::geteuid().is_root() {
+        let _ = mlockall(MlockAllFlags::CURRENT | MlockAllFlags::FUTURE | MlockAllFlags::ONFAULT);
+    }
+}
+
 /// Mounts `file_system` on `point` (which [`mountpoint::check`] gave) and serves it until it is unmounted, then closes
 /// it. `ready` is called once the mount is there. SIGTERM and SIGINT unmount, SIGUSR1 writes the request counters to the
 /// log, SIGHUP does nothing.
@@ -120,6 +132,7 @@ pub fn serve(
     options: &MountOptions,
     ready: impl FnOnce() -> io::Result<()>,
 ) -> Result<(), Error> {
+    lock_memory();
     let served = mount_and_serve(&file_system, point, options, ready);
     let closed = file_system.close().map_err(Error::Close);
     let (watchers, served) = served?;
