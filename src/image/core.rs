@@ -47,8 +47,17 @@ impl Core {
 
     /// Finds a name.
     pub fn lookup(&self, parent: NodeId, name: &[u8]) -> Result<Entry> {
+        let ino = self.meaning(parent, name)?;
+        match self.store.inode(ino) {
+            // Removed since the name was read; a name that still means nothing is damage.
+            Err(Error::Stale) if self.meaning(parent, name)? != ino => self.lookup(parent, name),
+            inode => self.entry(ino, &inode.map_err(dangling)?),
+        }
+    }
+
+    fn meaning(&self, parent: NodeId, name: &[u8]) -> Result<NodeId> {
         let dir = self.store.inode(parent)?.dir()?;
-        let ino = match name {
+        Ok(match name {
             b"." => parent,
             b".." if parent == crate::fs::ROOT => parent,
             b".." => dir.parent,
@@ -56,10 +65,7 @@ impl Core {
                 let found = self.store.name(parent, check_name(name)?)?;
                 found.ok_or(Error::NotFound)?.ino
             }
-        };
-        // A name that means nothing is damage, not a name that is not there.
-        let inode = self.store.inode(ino).map_err(dangling)?;
-        self.entry(ino, &inode)
+        })
     }
 
     /// The target of a symbolic link.
