@@ -44,7 +44,7 @@ const MAY_USE: [(&str, &[&str]); 10] = [
 ];
 
 /// Crates, and the one place of each. "" is any place.
-const DOORS: [(&str, &[&str]); 9] = [
+const DOORS: [(&str, &[&str]); 8] = [
     ("fuse/", &["fuser"]),
     ("cli/", &["clap", "indicatif", "qrcode"]),
     (
@@ -66,7 +66,6 @@ const DOORS: [(&str, &[&str]); 9] = [
     ),
     ("codec.rs", &["bincode", "serde", "serde_json"]),
     ("sys/", &["libc"]),
-    ("image/", &["redb"]),
     ("", &["rustix"]),
     (
         "",
