@@ -9,7 +9,7 @@ use cryptfs::crypto::digest::sha256;
 use cryptfs::crypto::tag::Algorithm;
 use cryptfs::crypto::xts::Cipher;
 use cryptfs::fs::{Attr, Caller, FileSystem, Kind, NodeId, OpenFlags, ROOT};
-use cryptfs::recover::file_system;
+use cryptfs::recover::{How, file_system};
 use cryptfs::volume::header::NameEncoding;
 use cryptfs::volume::{
     Access, Credential, Keystore, Locked, MountOptions, Mountable, ProtectorKind, RecoveryPassword,
@@ -100,7 +100,7 @@ impl Golden {
     fn assert_holds(&self, volume: Volume, by: &str) {
         assert_eq!(described(&volume), self.wanted["volume"], "{by}");
         let opened = volume.into_opened().expect("content keys");
-        let files = file_system(opened, true).expect("the tree opens");
+        let files = file_system(opened, &How::to_read()).expect("the tree opens");
         self.assert_tree(&self.comparable(tree(&*files)), by);
     }
 
@@ -350,7 +350,7 @@ fn mounted_and_written_to() {
         let mount = Mountable::open(&golden.path("volume"), &golden.keystore(), options);
         let mount = mount.expect("it opens for a mount");
         assert!(mount.repaired.is_empty());
-        let files = file_system(mount.opened, false).expect("the tree opens");
+        let files = file_system(mount.opened, &How::default()).expect("the tree opens");
         let root = files.getattr(ROOT).expect("the root's attributes");
         let caller = Caller {
             uid: root.uid,

@@ -1,11 +1,13 @@
 //! `cryptfs check`: every header copy, name and byte.
-use super::progress::Bar;
-use super::{Code, Common, Error, Result, message};
+use super::progress::{Bar, Scaled};
+use super::recover::shown_bytes;
+use super::{Code, Common, Result, message};
 use crate::codec::{Json, json, json_line};
-use crate::directory::check::{Finding, Repair, Summary, check};
+use crate::directory::{self, check::Repair};
 use crate::fs::FileSystem;
-use crate::recover::directory;
-use crate::volume::{Access, Kind, Locked, Rollback};
+use crate::image;
+use crate::recover::{self, How};
+use crate::volume::{Access, Keystore, Kind, Locked, Opened, Rollback, Witness};
 use clap::Args;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -15,7 +17,7 @@ use std::process::ExitCode;
 pub struct CheckArgs {
     /// The volume
     pub volume: PathBuf,
-    /// Put header copies right, and put aside what has no name; nothing is deleted
+    /// Put right what follows from the rest, and put aside what has no name; nothing is deleted
     #[arg(long)]
     pub repair: bool,
     /// Report each finding as a line of JSON
@@ -49,69 +51,146 @@ pub fn run(args: &CheckArgs, common: &Common) -> Result<ExitCode> {
         left -= volume.repair_copies()?.len() as u64;
         volume.remember(&keystore)?;
     }
-    if volume.header().kind != Kind::Directory {
-        return Err(Error::told(
-            Code::Unsupported,
-            "image volumes are not supported yet",
-            "",
-        ));
-    }
-    let tree = directory(volume.into_opened()?, !args.repair)?;
     let bar = Bar::bytes("checking");
-    let checked = check(&tree, args.repair, &bar, &mut |finding| match args.json {
-        true => bar.line(&json_line(&record(finding))),
-        false => bar.line(&line(finding)),
-    });
+    let mut tell = |found: Found| match args.json {
+        true => bar.line(&json_line(&found.record())),
+        false => bar.line(&found.line()),
+    };
+    let opened = volume.into_opened()?;
+    let checked = match opened.kind() {
+        Kind::Directory => directory(opened, args.repair, &bar, &mut tell),
+        Kind::Image => image(opened, args, &keystore, &bar, &mut tell),
+    };
     bar.end();
-    if args.repair {
-        tree.close()?;
-    }
     let summary = checked?;
-    tell(&summary, args.json)?;
+    summary.print(args.json)?;
     left += summary.findings - summary.repaired;
     if left == 0 {
         return Ok(ExitCode::SUCCESS);
     }
     if !args.repair {
         message::hint(
-            "cryptfs check --repair repairs header copies and puts aside what has no name",
+            "cryptfs check --repair puts right what follows from the rest; nothing is deleted",
         );
     }
     Ok(Code::Damage.into())
 }
 
-fn tell(summary: &Summary, as_json: bool) -> Result<()> {
-    let Summary {
-        directories,
-        files,
-        bytes,
-        findings,
-        repaired,
-    } = *summary;
-    if as_json {
-        let line = json!({"directories": directories, "files": files, "bytes": bytes, "findings": findings, "repaired": repaired});
-        outln!("{}", json_line(&json!({"summary": line})))
-    } else {
-        outln!(
-            "{directories} directories, {files} files, {bytes} bytes: {findings} findings, {repaired} repaired"
-        )
+fn directory(
+    opened: Opened,
+    repair: bool,
+    bar: &Bar,
+    tell: &mut dyn FnMut(Found),
+) -> Result<Summary> {
+    let tree = recover::directory(opened, !repair)?;
+    let summary = directory::check::check(&tree, repair, bar, &mut |finding| {
+        tell(Found {
+            path: finding.path.clone(),
+            problem: finding.problem.to_string(),
+            repaired: finding.repaired.map(repair_name),
+        });
+    });
+    if repair {
+        tree.close()?;
     }
-}
-
-fn line(finding: &Finding) -> String {
-    let path = super::recover::shown_bytes(&finding.path);
-    match finding.repaired {
-        None => format!("{path}: {}", finding.problem),
-        Some(how) => format!("{path}: {} ({})", finding.problem, repair_name(how)),
-    }
-}
-
-fn record(finding: &Finding) -> Json {
-    json!({
-        "path": super::recover::shown_bytes(&finding.path),
-        "problem": finding.problem.to_string(),
-        "repaired": finding.repaired.map(repair_name),
+    let summary = summary?;
+    Ok(Summary {
+        directories: summary.directories,
+        files: summary.files,
+        bytes: summary.bytes,
+        findings: summary.findings,
+        repaired: summary.repaired,
     })
+}
+
+fn image(
+    opened: Opened,
+    args: &CheckArgs,
+    keystore: &Keystore,
+    bar: &Bar,
+    tell: &mut dyn FnMut(Found),
+) -> Result<Summary> {
+    const PAGE: u64 = image::layout::PAGE as u64;
+    let mut witness = Witness::of(&opened, keystore);
+    let how = How {
+        read_only: !args.repair,
+        generation: witness.generation(),
+        ..How::default()
+    };
+    let image = recover::image(opened, &how)?;
+    let bytes = Scaled(bar, PAGE);
+    let summary = image::check(&image, args.repair, &bytes, &mut |finding| {
+        tell(Found {
+            path: finding.path.clone(),
+            problem: finding.problem.to_string(),
+            repaired: finding.repaired.then_some("put right"),
+        });
+    });
+    if args.repair {
+        image.close()?;
+        witness.saw(image.generation(), keystore)?;
+    }
+    let summary = summary?;
+    Ok(Summary {
+        directories: summary.directories,
+        files: summary.files,
+        bytes: (summary.nodes + summary.pages) * PAGE,
+        findings: summary.findings,
+        repaired: summary.repaired,
+    })
+}
+
+/// Something that is not as it should be, in either kind of volume.
+struct Found {
+    path: Vec<u8>,
+    problem: String,
+    repaired: Option<&'static str>,
+}
+
+impl Found {
+    fn line(&self) -> String {
+        let path = match &self.path[..] {
+            b"" => "volume".to_owned(),
+            path => shown_bytes(path),
+        };
+        match self.repaired {
+            None => format!("{path}: {}", self.problem),
+            Some(how) => format!("{path}: {} ({how})", self.problem),
+        }
+    }
+
+    fn record(&self) -> Json {
+        json!({"path": shown_bytes(&self.path), "problem": self.problem, "repaired": self.repaired})
+    }
+}
+
+/// How much was checked.
+struct Summary {
+    directories: u64,
+    files: u64,
+    bytes: u64,
+    findings: u64,
+    repaired: u64,
+}
+
+impl Summary {
+    fn print(&self, as_json: bool) -> Result<()> {
+        let Self {
+            directories,
+            files,
+            bytes,
+            findings,
+            repaired,
+        } = self;
+        if as_json {
+            let line = json!({"directories": directories, "files": files, "bytes": bytes, "findings": findings, "repaired": repaired});
+            outln!("{}", json_line(&json!({"summary": line})))
+        } else {
+            outln!(
+                "{directories} directories, {files} files, {bytes} bytes: {findings} findings, {repaired} repaired"
+            )
+        }
+    }
 }
 
 fn repair_name(how: Repair) -> &'static str {

@@ -7,15 +7,17 @@ use crate::crypto::xts::Cipher;
 use crate::volume::audit::{AuditLog, Event};
 use crate::volume::header::NameEncoding;
 use crate::volume::same_disk::{SameDisk, physical_block_size, same_disk};
-use crate::volume::{CreateOptions, Keystore, create, date, kit, uuid};
+use crate::volume::{CreateOptions, Keystore, Site, Volume, create, date, kit, uuid};
+use crate::{image, recover};
 use clap::{Args, ValueEnum};
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::sync::Arc;
 
 /// Arguments of `cryptfs init`.
 #[derive(Args, Clone, Debug)]
 pub struct InitArgs {
-    /// A new or empty directory
+    /// A new or empty directory; with --image a new file, or a block device
     pub volume: PathBuf,
     /// The volume's name, for people
     #[arg(long, default_value = "")]
@@ -26,7 +28,7 @@ pub struct InitArgs {
     /// Authenticator of content
     #[arg(long, value_enum, default_value_t = TagName::Polyval)]
     pub tag: TagName,
-    /// Spelling of names on the backing store; base32hex for stores that ignore case
+    /// Spelling of names in a directory volume; base32hex for stores that ignore case
     #[arg(long, value_enum, default_value_t = NamesName::Base64url)]
     pub names: NamesName,
     /// Do not keep the recovery password sealed in the header: recovery-keys cannot show it later
@@ -40,12 +42,18 @@ pub struct InitArgs {
     pub kit: Option<PathBuf>,
     #[command(flatten)]
     pub deliver: DeliverArgs,
-    /// An image file instead of a directory
+    /// All in one file or block device, which hides names, sizes and the shape of the tree as well
     #[arg(long)]
     pub image: bool,
-    /// The image's size
+    /// The image file's size, as in 20G (powers of 1024)
+    #[arg(long, requires = "image", value_parser = super::size::parse, value_name = "SIZE")]
+    pub size: Option<u64>,
+    /// Take the image file's space now, and keep it when files are removed
     #[arg(long, requires = "image")]
-    pub size: Option<String>,
+    pub preallocate: bool,
+    /// Take a block device that holds something: what it holds is lost
+    #[arg(long, requires = "image")]
+    pub overwrite: bool,
     /// PBKDF2 rounds of the recovery password (for tests)
     #[arg(long, hide = true, default_value_t = crate::volume::create::ITERATIONS, value_parser = clap::value_parser!(u32).range(1000..))]
     pub pbkdf2_iterations: u32,
@@ -80,6 +88,14 @@ pub enum NamesName {
 impl InitArgs {
     fn options(&self) -> CreateOptions {
         CreateOptions {
+            site: match self.image {
+                false => Site::Directory,
+                true => Site::Image {
+                    size: self.size,
+                    preallocate: self.preallocate,
+                    overwrite: self.overwrite,
+                },
+            },
             cipher: match self.cipher {
                 CipherName::XtsAes256 => Cipher::XtsAes256,
                 CipherName::XtsAes128 => Cipher::XtsAes128,
@@ -101,14 +117,6 @@ impl InitArgs {
 
 /// Runs `cryptfs init`.
 pub fn run(args: &InitArgs, common: &Common) -> Result<ExitCode> {
-    if args.image {
-        let hint = "make a directory volume: cryptfs init DIR";
-        return Err(Error::told(
-            Code::Unsupported,
-            "image volumes are not supported yet",
-            hint,
-        ));
-    }
     if args.quiet && !args.deliver.elsewhere() && !args.deliver.escrow(args.no_escrow) {
         let message = "--quiet without escrow would leave nobody with the recovery password";
         return Err(Error::told(Code::Usage, message, "leave one of them out"));
@@ -126,6 +134,10 @@ pub fn run(args: &InitArgs, common: &Common) -> Result<ExitCode> {
     let log = AuditLog::of(&keystore);
     log.probe()?;
     let mut made = create(&args.volume, &args.options(), &keystore)?;
+    if let Err(error) = format(&made.volume) {
+        made.discard(&keystore);
+        return Err(error);
+    }
     let event = Event {
         action: "init",
         volume: &made.volume.header().uuid,
@@ -183,7 +195,23 @@ pub fn run(args: &InitArgs, common: &Common) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-fn warn_about_disks(volume: &crate::volume::Volume, keystore: &Keystore) {
+/// Makes the file system of an image; a directory is one already.
+fn format(volume: &Volume) -> Result<()> {
+    let place = volume.place();
+    let Some(size) = place.length() else {
+        return Ok(());
+    };
+    let fd = place.as_fd().try_clone_to_owned();
+    let owner = (
+        rustix::process::geteuid().as_raw(),
+        rustix::process::getegid().as_raw(),
+    );
+    let keys = Arc::new(volume.keys()?);
+    let made = image::format(fd.map_err(Error::io(place.path()))?, size, keys, owner);
+    Ok(made.map_err(recover::Error::from)?)
+}
+
+fn warn_about_disks(volume: &Volume, keystore: &Keystore) {
     match same_disk(keystore.as_fd(), volume.place().as_fd()) {
         SameDisk::Same => message::warning(format_args!(
             "keystore {} and volume lie on the same disk: whoever takes that disk has both",

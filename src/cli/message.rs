@@ -4,6 +4,7 @@
 //! cryptfs: error: volume /srv/data is already mounted
 //! cryptfs: hint: unmount it with cryptfs umount DIR
 //! ```
+use crate::image::OpenError;
 use crate::volume::{self, ProtectorKind, uuid};
 use crate::{fs, recover};
 use std::fmt::{self, Display};
@@ -133,8 +134,14 @@ impl Error {
                 | V::WrongType(_)
                 | V::NotAVolume(_)
                 | V::NotEmpty(_)
+                | V::DeviceHolds(_)
                 | V::AlreadyAVolume(_) => Code::Place,
-                V::Label | V::Cost | V::WhichProtector { .. } | V::RotateWhich(_) => Code::Usage,
+                V::Label
+                | V::Cost
+                | V::NoSize
+                | V::DeviceSize
+                | V::WhichProtector { .. }
+                | V::RotateWhich(_) => Code::Usage,
                 V::NoFreeSlot
                 | V::RotationUnderWay { .. }
                 | V::NoRotation
@@ -145,8 +152,8 @@ impl Error {
             },
             #[cfg(feature = "fuse")]
             Self::Fuse(error) => fuse_code(error),
-            Self::Recover(recover::Error::NotEmpty(_) | recover::Error::Inside(_)) => Code::Place,
-            Self::FileSystem(_) | Self::Recover(_) | Self::Io { .. } => Code::Failure,
+            Self::Recover(error) => recover_code(error),
+            Self::FileSystem(_) | Self::Io { .. } => Code::Failure,
         }
     }
 
@@ -160,16 +167,47 @@ impl Error {
             Self::Volume(error) => volume_hint(error),
             #[cfg(feature = "fuse")]
             Self::Fuse(error) => error.hint().map(str::to_owned),
-            Self::Recover(recover::Error::NotEmpty(_)) => Some(
-                "name a new or empty directory, or go on with an earlier salvage with --resume"
-                    .to_owned(),
-            ),
-            Self::Recover(recover::Error::Inside(_)) => {
-                Some("name a directory elsewhere".to_owned())
-            }
-            Self::FileSystem(_) | Self::Recover(_) | Self::Io { .. } => None,
+            Self::Recover(error) => recover_hint(error).map(str::to_owned),
+            Self::FileSystem(_) | Self::Io { .. } => None,
         }
     }
+}
+
+fn recover_code(error: &recover::Error) -> Code {
+    use recover::Error as R;
+    match error {
+        R::NotEmpty(_) | R::Inside(_) => Code::Place,
+        R::NoSnapshots => Code::Usage,
+        R::Image(OpenError::RolledBack { .. }) => Code::RolledBack,
+        R::Image(OpenError::NoSuperblock | OpenError::Cut { .. }) => Code::Damage,
+        R::Image(OpenError::Size) => Code::Usage,
+        R::Image(OpenError::NoSnapshot) => Code::Place,
+        R::Image(OpenError::Fs(_)) | R::FileSystem(_) | R::Io { .. } => Code::Failure,
+    }
+}
+
+fn recover_hint(error: &recover::Error) -> Option<&'static str> {
+    use recover::Error as R;
+    Some(match error {
+        R::NotEmpty(_) => {
+            "name a new or empty directory, or go on with an earlier salvage with --resume"
+        }
+        R::Inside(_) => "name a directory elsewhere",
+        R::Image(OpenError::RolledBack { .. }) => {
+            "if you put back a backup on purpose, say --accept-rollback"
+        }
+        R::Image(OpenError::NoSuperblock) => {
+            "put a backup back; if cryptfs init or cryptfs backup was cut short, run it again"
+        }
+        R::Image(OpenError::Cut { .. }) => {
+            "copy the image again from where it came; cryptfs recover --salvage DEST copies out what there is"
+        }
+        R::Image(OpenError::NoSnapshot) => "cryptfs snapshot list IMAGE shows them",
+        R::Image(OpenError::Fs(_)) => "cryptfs recover --salvage DEST copies out what can be read",
+        R::Image(OpenError::Size) | R::NoSnapshots | R::FileSystem(_) | R::Io { .. } => {
+            return None;
+        }
+    })
 }
 
 #[cfg(feature = "fuse")]
@@ -218,7 +256,10 @@ fn volume_hint(error: &volume::Error) -> Option<String> {
         V::Unsupported(_) => "use a newer cryptfs".to_owned(),
         V::ReadOnlyFeatures(_) => "mount it with -o ro, or use a newer cryptfs".to_owned(),
         V::AlreadyMounted(_) => "unmount it with cryptfs umount DIR".to_owned(),
-        V::NotEmpty(_) => "name a new or empty directory; copy the files in once it is mounted".to_owned(),
+        V::NotEmpty(_) => "name a new file, or a new or empty directory; copy the files in once it is mounted".to_owned(),
+        V::NoSize => "say how large it is to be with --size, as in --size 20G".to_owned(),
+        V::DeviceSize => "leave --size out".to_owned(),
+        V::DeviceHolds(_) => "make sure that it is the right one; --overwrite takes it all the same, and what it holds is lost".to_owned(),
         V::AlreadyAVolume(_) => "mount it with cryptfs mount VOLUME MOUNTPOINT".to_owned(),
         V::RotateWhich(_) => "name the one to replace by its ID; cryptfs key list VOLUME shows them".to_owned(),
         V::RotationUnderWay { new, .. } => format!(

@@ -24,6 +24,7 @@ mod recover;
 mod recovery_keys;
 mod report;
 mod sheet;
+mod size;
 mod status;
 mod umount;
 

@@ -5,6 +5,7 @@ use super::{Code, Common, Error, Result};
 #[cfg(feature = "fuse")]
 use crate::{
     fuse,
+    recover::{self, How},
     volume::{self, Access, Keystore, Mountable, Rollback},
 };
 use clap::Args;
@@ -30,7 +31,7 @@ pub struct MountArgs {
     /// Write the daemon's log to FILE, not to syslog
     #[arg(long, value_name = "FILE")]
     pub log: Option<PathBuf>,
-    /// Take a header that is older than what this computer has seen: a backup was put back on purpose
+    /// Take a header or an image that is older than what this computer has seen: a backup was put back on purpose
     #[arg(long)]
     pub accept_rollback: bool,
 }
@@ -124,10 +125,10 @@ fn serve(
 ) -> Result<()> {
     let read_only = options.read_only();
     let unlock = volume::MountOptions {
-        access: if read_only {
-            Access::ReadOnly
-        } else {
-            Access::ReadWrite
+        access: match (&options.snapshot, read_only) {
+            (Some(_), _) => Access::Snapshot,
+            (None, true) => Access::ReadOnly,
+            (None, false) => Access::ReadWrite,
         },
         rollback: if args.accept_rollback {
             Rollback::Accept
@@ -135,7 +136,7 @@ fn serve(
             Rollback::Refuse
         },
     };
-    let mounting = open(&args.volume, keystore, unlock, options)?;
+    let mut mounting = open(&args.volume, keystore, unlock, options)?;
     for copy in &mounting.repaired {
         message::warning(format_args!(
             "header copy {} was {}; it is good again",
@@ -147,8 +148,24 @@ fn serve(
     }
     // Held until the session has ended.
     let _lock = mounting.lock;
-    let file_system = crate::recover::file_system(mounting.opened, read_only)?;
-    Ok(fuse::serve(file_system, point, options, || ready.signal())?)
+    let how = How {
+        read_only,
+        generation: mounting.witness.generation(),
+        accept_rollback: args.accept_rollback,
+        accept_older: false,
+        snapshot: options.snapshot.clone(),
+    };
+    let file_system = recover::file_system(mounting.opened, &how)?;
+    // What only reads does not move the image on.
+    let mut note = || {
+        if !read_only && let Err(error) = mounting.witness.saw(file_system.generation(), keystore) {
+            message::warning(format_args!("the keystore could not be updated: {error}"));
+        }
+    };
+    note();
+    let served = fuse::serve(file_system.clone(), point, options, || ready.signal());
+    note();
+    Ok(served?)
 }
 
 /// Opens the volume. One that was unmounted a moment ago may still be written to by its daemon, which umount(8) does not wait

@@ -53,6 +53,19 @@ impl Progress for Bar {
     }
 }
 
+/// A bar of bytes for work that counts larger units, of so many bytes each.
+pub struct Scaled<'a>(pub &'a Bar, pub u64);
+
+impl Progress for Scaled<'_> {
+    fn total(&self, units: u64) {
+        self.0.total(units * self.1);
+    }
+
+    fn done(&self, units: u64) {
+        self.0.done(units * self.1);
+    }
+}
+
 /// A report that nobody reads any more does not stop the work that it reports on.
 fn print(text: &str) {
     let _ = outln!("{text}");

@@ -142,7 +142,7 @@ pub fn must_belong(volume: &Volume) -> Result<()> {
     Err(Error::told(
         Code::Header,
         format!(
-            "the saved header is of volume {id}: it opens no name in {}",
+            "the saved header is of volume {id}: it opens nothing in {}",
             path.display()
         ),
         "find the kit of this volume; where its names are damaged, cryptfs recover --salvage DEST copies out what there is",

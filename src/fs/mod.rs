@@ -142,6 +142,19 @@ pub trait FileSystem: Send + Sync + 'static {
     /// Removes an extended attribute.
     fn removexattr(&self, node: NodeId, name: &OsStr) -> Result<()>;
 
+    /// Counts the states of the whole that became durable; 0 where they are not counted.
+    fn generation(&self) -> u64 {
+        0
+    }
+    /// Keeps what is there now under a name; durable when it returns.
+    fn create_snapshot(&self, _name: &OsStr) -> Result<()> {
+        Err(Error::NotSupported)
+    }
+    /// Gives up a snapshot and what only it refers to; durable when it returns.
+    fn delete_snapshot(&self, _name: &OsStr) -> Result<()> {
+        Err(Error::NotSupported)
+    }
+
     /// Makes all of it durable (`syncfs`).
     fn sync(&self) -> Result<()>;
     /// Ends the session cleanly: all durable, then marked as clean. Nothing is called after it.

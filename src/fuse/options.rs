@@ -30,6 +30,8 @@ pub struct MountOptions {
     pub log: Option<PathBuf>,
     /// The keystore, instead of the user's or the system's.
     pub keystore: Option<PathBuf>,
+    /// Show this snapshot of an image, which cannot be changed.
+    pub snapshot: Option<OsString>,
 }
 
 impl Default for MountOptions {
@@ -46,6 +48,7 @@ impl Default for MountOptions {
             stats: false,
             log: None,
             keystore: None,
+            snapshot: None,
         }
     }
 }
@@ -135,7 +138,7 @@ const IGNORED: &[&str] = &[
 impl MountOptions {
     /// Whether nothing may be changed.
     pub fn read_only(&self) -> bool {
-        self.flags.contains(MountFlags::RDONLY)
+        self.flags.contains(MountFlags::RDONLY) || self.snapshot.is_some()
     }
 
     /// Adds what `list`, separated by commas, says. A backslash takes the next character as it is.
@@ -170,7 +173,7 @@ impl MountOptions {
             b"remount" => {}
             b"stats" => self.stats = true,
             _ if IGNORED.iter().any(|name| name.as_bytes() == option) || is_comment(option) => {}
-            b"fsname" | b"subtype" | b"threads" | b"log" | b"keystore" => {
+            b"fsname" | b"subtype" | b"threads" | b"log" | b"keystore" | b"snapshot" => {
                 return Err(OptionError::Value(text(), "a value"));
             }
             _ => return Err(OptionError::Unknown(text())),
@@ -185,6 +188,10 @@ impl MountOptions {
             b"subtype" => self.subtype = value.to_owned(),
             b"log" => self.log = Some(value.into()),
             b"keystore" => self.keystore = Some(value.into()),
+            b"snapshot" => {
+                self.snapshot = Some(value.to_owned());
+                self.flags |= MountFlags::RDONLY;
+            }
             b"threads" => match value.to_str().and_then(|v| v.parse().ok()) {
                 Some(threads @ 1..=64) => self.threads = threads,
                 _ => {

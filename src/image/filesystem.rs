@@ -264,6 +264,16 @@ impl FileSystem for Image {
         self.changing().remove_xattr(node, name.as_bytes())
     }
 
+    fn generation(&self) -> u64 {
+        Self::generation(self)
+    }
+    fn create_snapshot(&self, name: &OsStr) -> Result<()> {
+        Self::create_snapshot(self, name.as_bytes())
+    }
+    fn delete_snapshot(&self, name: &OsStr) -> Result<()> {
+        Self::delete_snapshot(self, name.as_bytes())
+    }
+
     fn sync(&self) -> Result<()> {
         self.core.store.commit()
     }

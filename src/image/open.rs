@@ -60,6 +60,9 @@ pub enum OpenError {
     /// Sizes outside of what an image can have.
     #[error("an image has {} MiB to {} TiB", layout::SMALLEST >> 8, layout::LARGEST >> 28)]
     Size,
+    /// No snapshot of this name.
+    #[error("there is no snapshot of this name")]
+    NoSnapshot,
     /// Damage, or an error of the medium.
     #[error(transparent)]
     Fs(#[from] fs::Error),
@@ -124,13 +127,19 @@ pub(super) fn open(fd: OwnedFd, keys: Arc<Keys>, options: &Options) -> Result<Co
     *ground.space.lock() = load_map(&ground, &tree, chosen.pages, options)?;
     super::snapshot::remember_kept(&ground, &tree)?;
     let tree = match &options.snapshot {
-        Some(name) => super::snapshot::open(&ground, &tree, name)?,
+        Some(name) => match super::snapshot::open(&ground, &tree, name) {
+            Err(fs::Error::NotFound) => return Err(OpenError::NoSnapshot),
+            found => found?,
+        },
         None => tree,
     };
     let read_only = options.read_only || options.snapshot.is_some();
     let store = Store::new(ground, tree, chosen.next_inode, read_only);
     let core = Core::new(store);
     if !read_only {
+        // A daemon that was killed may have left its last superblock in the page cache: what is seen now, and noted as
+        // seen, must not be lost by a power cut.
+        core.store.ground.pages.device.flush()?;
         // An orphan that is damaged must not keep the rest from being mounted: it stays one.
         let _ = core.reap_all();
     }

@@ -1,5 +1,6 @@
 //! What copying out can fail with as a whole. What single files fail with are verdicts.
 use crate::fs;
+use crate::image::OpenError;
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -18,6 +19,12 @@ pub enum Error {
     /// The volume's root cannot be read.
     #[error("the volume cannot be read: {0}")]
     FileSystem(#[from] fs::Error),
+    /// An image does not open.
+    #[error(transparent)]
+    Image(#[from] OpenError),
+    /// A directory volume has none.
+    #[error("a directory volume has no snapshots")]
+    NoSnapshots,
     /// The destination cannot be written.
     #[error("{}: {source}", .path.display())]
     Io {

@@ -1,23 +1,69 @@
 //! The file system of an unlocked volume.
+use super::error::{Error, Result};
 use crate::directory::{Directory, Options, backing::Backing, name};
-use crate::fs::{Error, FileSystem, ROOT, Result};
-use crate::volume::header::NameEncoding;
+use crate::fs::{self, FileSystem, ROOT};
+use crate::image::{self, Image};
+use crate::volume::header::{KEEPS_SPACE, NameEncoding};
 use crate::volume::place::{META, PRIMARY};
 use crate::volume::{CopyState, Kind, Opened, Volume};
 use rustix::fs::Dir;
+use std::ffi::OsString;
 use std::os::unix::ffi::OsStrExt;
 use std::sync::Arc;
 
-/// The file system that the volume's kind asks for.
-pub fn file_system(opened: Opened, read_only: bool) -> Result<Arc<dyn FileSystem>> {
-    match opened.kind() {
-        Kind::Directory => Ok(Arc::new(directory(opened, read_only)?)),
-        Kind::Image => Err(Error::NotSupported),
+/// How to open it.
+#[derive(Clone, Debug, Default)]
+pub struct How {
+    /// Nothing may be changed.
+    pub read_only: bool,
+    /// Of an image: the newest generation this computer has seen; 0: none.
+    pub generation: u64,
+    /// Of an image: take one that is older than that.
+    pub accept_rollback: bool,
+    /// Of an image: where the newest generation is damaged at its root, take the one before it.
+    pub accept_older: bool,
+    /// Of an image: show this snapshot.
+    pub snapshot: Option<OsString>,
+}
+
+impl How {
+    /// To look at, whatever its age.
+    pub fn to_read() -> Self {
+        Self {
+            read_only: true,
+            accept_rollback: true,
+            ..Self::default()
+        }
     }
 }
 
+/// The file system that the volume's kind asks for.
+pub fn file_system(opened: Opened, how: &How) -> Result<Arc<dyn FileSystem>> {
+    match (opened.kind(), &how.snapshot) {
+        (Kind::Image, _) => Ok(Arc::new(image(opened, how)?)),
+        (Kind::Directory, None) => Ok(Arc::new(directory(opened, how.read_only)?)),
+        (Kind::Directory, Some(_)) => Err(Error::NoSnapshots),
+    }
+}
+
+/// The file system of an image.
+pub fn image(opened: Opened, how: &How) -> Result<Image> {
+    let fd = opened.place.as_fd().try_clone_to_owned();
+    let options = image::Options {
+        read_only: how.read_only,
+        expected_generation: how.generation,
+        accept_rollback: how.accept_rollback,
+        accept_older: how.accept_older,
+        snapshot: how.snapshot.as_ref().map(|name| name.as_bytes().to_vec()),
+        keep_space: opened.header.features.compat & KEEPS_SPACE != 0,
+        recorder: None,
+    };
+    let fd = fd.map_err(fs::Error::from)?;
+    Ok(Image::open(fd, Arc::new(opened.keys), &options)?)
+}
+
 /// The file system of a directory volume.
-pub fn directory(opened: Opened, read_only: bool) -> Result<Directory> {
+pub fn directory(opened: Opened, read_only: bool) -> fs::Result<Directory> {
     let root = opened.place.as_fd().try_clone_to_owned()?;
     let options = Options {
         root: name::DirId(opened.header.root),
@@ -35,13 +81,13 @@ pub fn directory(opened: Opened, read_only: bool) -> Result<Directory> {
 /// make every file unreadable.
 pub fn belongs(volume: &Volume) -> crate::volume::Result<bool> {
     let own = |state: &CopyState| matches!(state, CopyState::Good { .. } | CopyState::Old { .. });
-    if volume.copies().iter().any(|copy| own(&copy.state))
-        || volume.header().kind != Kind::Directory
-    {
+    if volume.copies().iter().any(|copy| own(&copy.state)) {
         return Ok(true); // a copy in the volume is authentic under the same key
     }
     let place = volume.place().try_clone()?;
-    if is_bare(&place).map_err(crate::volume::Error::sys(place.path()))? {
+    if place.kind() == Kind::Directory
+        && is_bare(&place).map_err(crate::volume::Error::sys(place.path()))?
+    {
         return Ok(true);
     }
     let opened = Opened {
@@ -49,7 +95,10 @@ pub fn belongs(volume: &Volume) -> crate::volume::Result<bool> {
         keys: volume.keys()?,
         place,
     };
-    Ok(opens_a_name(opened).unwrap_or(false))
+    Ok(match opened.kind() {
+        Kind::Directory => opens_a_name(opened).unwrap_or(false),
+        Kind::Image => image(opened, &How::to_read()).is_ok(),
+    })
 }
 
 /// Nothing lies there but what cryptfs keeps for itself.
@@ -63,7 +112,7 @@ fn is_bare(place: &crate::volume::Place) -> rustix::io::Result<bool> {
     Ok(true)
 }
 
-fn opens_a_name(opened: Opened) -> Result<bool> {
+fn opens_a_name(opened: Opened) -> fs::Result<bool> {
     let files = directory(opened, true)?;
     let handle = files.opendir(ROOT)?;
     let mut found = false;

@@ -12,7 +12,7 @@ use super::scan::plan::{PlannedDir, PlannedFile};
 use super::scan::{self, Placed, Plan, Source};
 use super::target::{self, Place};
 use super::verdict::{Outcome, Summary, Verdict};
-use super::{file_system, stored};
+use super::{How, file_system, stored};
 use crate::fs::{self, Kind, Progress};
 use crate::volume::{Kind as VolumeKind, Opened};
 use std::ffi::OsStr;
@@ -53,7 +53,11 @@ pub fn salvage(
     };
     match opened.kind() {
         VolumeKind::Image => {
-            let files = file_system(opened, true)?;
+            let how = How {
+                accept_older: true,
+                ..How::to_read()
+            };
+            let files = file_system(opened, &how)?;
             copy_out(&*files, top.as_fd(), progress, &mut tell)?;
         }
         VolumeKind::Directory => {

@@ -2,17 +2,19 @@
 use super::audit;
 use super::copies;
 use super::date;
-use super::durable;
 use super::enrol::add;
 use super::error::{Error, Result};
-use super::header::{Features, Fvek, Header, Kind, MINOR, NameEncoding, SLOTS, TEXT_SIZE};
+use super::header::{
+    Features, Fvek, Header, KEEPS_SPACE, Kind, MINOR, NameEncoding, SLOTS, TEXT_SIZE,
+};
 use super::keyfile::Keyfile;
 use super::keys::Uuid;
 use super::keystore::Keystore;
 use super::layout;
-use super::place::{Access, COPIES, META, PRIMARY, Place};
+use super::place::{Access, COPIES};
 use super::protector::{Credential, NewProtector, Protector, ProtectorState};
 use super::recovery_password::RecoveryPassword;
+use super::site::{Claim, Site};
 use super::unlocked::Volume;
 use super::uuid;
 use super::vmk::Vmk;
@@ -21,10 +23,6 @@ use crate::crypto::random;
 use crate::crypto::secret::Secret;
 use crate::crypto::tag::Algorithm;
 use crate::crypto::xts::Cipher;
-use rustix::fs::{self, AtFlags, Dir};
-use std::io;
-use std::os::fd::BorrowedFd;
-use std::os::unix::fs::DirBuilderExt;
 use std::path::Path;
 
 /// PBKDF2 rounds of a recovery password: its 128 random bits need none, the form they follow has 2^20.
@@ -33,6 +31,8 @@ pub const ITERATIONS: u32 = 1 << 20;
 /// What a new volume is like.
 #[derive(Clone, Debug)]
 pub struct CreateOptions {
+    /// Where its data lies.
+    pub site: Site,
     /// Content cipher.
     pub cipher: Cipher,
     /// Tag algorithm.
@@ -50,6 +50,7 @@ pub struct CreateOptions {
 impl Default for CreateOptions {
     fn default() -> Self {
         Self {
+            site: Site::Directory,
             cipher: Cipher::XtsAes256,
             tag: Algorithm::PolyvalAes256,
             name_encoding: NameEncoding::Base64Url,
@@ -68,34 +69,31 @@ pub struct Created {
     pub recovery_password: RecoveryPassword,
     /// Its ID.
     pub password_id: Uuid,
+    claim: Claim,
 }
 
 impl Created {
     /// Takes the new volume back, keyfile included.
     pub fn discard(self, keystore: &Keystore) {
-        remove(self.volume.place().as_fd());
+        self.claim.take_back(self.volume.place());
         let _ = keystore.forget(&self.volume.header().uuid);
     }
 }
 
-/// Makes a directory volume in an empty or new directory, and its keyfile in the keystore.
+/// Makes a volume and its keyfile in the keystore. The file system of an image is still to be made.
 pub fn create(path: &Path, options: &CreateOptions, keystore: &Keystore) -> Result<Created> {
     if options.label.len() > TEXT_SIZE || !layout::is_plain(&options.label) {
         return Err(Error::Label);
     }
-    let made = make_directory(path)?;
-    let result = fill(path, options, keystore);
-    if result.is_err() && made {
-        let _ = std::fs::remove_dir(path);
-    }
-    result
-}
-
-fn fill(path: &Path, options: &CreateOptions, keystore: &Keystore) -> Result<Created> {
-    let place = Place::open(path)?;
-    check_empty(&place)?;
+    let (place, claim) = options.site.claim(path)?;
     let keyfile = Keyfile::random(&uuid::random());
-    let (header, vmk, password) = draw(options, keystore, &keyfile)?;
+    let (header, vmk, password) = match draw(place.kind(), options, keystore, &keyfile) {
+        Ok(drawn) => drawn,
+        Err(error) => {
+            claim.take_back(&place);
+            return Err(error);
+        }
+    };
     let image = header.encode(&vmk);
     let passwords = |p: &&Protector| p.kind == super::protector::ProtectorKind::RecoveryPassword;
     let password_id = header
@@ -108,17 +106,18 @@ fn fill(path: &Path, options: &CreateOptions, keystore: &Keystore) -> Result<Cre
             state: copies::CopyState::Good { sequence: 1 },
         })
         .collect();
-    let uuid = header.uuid;
     let volume = Volume::new(place, header, image, vmk, keyfile.slot, copies);
-    match write(&volume, &keyfile, keystore) {
-        Ok(()) => Ok(Created {
-            volume,
-            recovery_password: password,
-            password_id,
-        }),
+    let written = write(&volume, &keyfile, keystore);
+    let created = Created {
+        volume,
+        recovery_password: password,
+        password_id,
+        claim,
+    };
+    match written {
+        Ok(()) => Ok(created),
         Err(error) => {
-            remove(volume.place().as_fd());
-            let _ = keystore.forget(&uuid);
+            created.discard(keystore);
             Err(error)
         }
     }
@@ -135,6 +134,7 @@ fn write(volume: &Volume, keyfile: &Keyfile, keystore: &Keystore) -> Result<()> 
 }
 
 fn draw(
+    kind: Kind,
     options: &CreateOptions,
     keystore: &Keystore,
     keyfile: &Keyfile,
@@ -150,8 +150,16 @@ fn draw(
         sequence: 1,
         created: now,
         written: now,
-        features: Features::default(),
-        kind: Kind::Directory,
+        features: Features {
+            compat: match options.site {
+                Site::Image {
+                    preallocate: true, ..
+                } => KEEPS_SPACE,
+                _ => 0,
+            },
+            ..Features::default()
+        },
+        kind,
         cipher: options.cipher,
         tag: options.tag,
         name_encoding: options.name_encoding,
@@ -190,47 +198,4 @@ fn draw(
         )?;
     }
     Ok((header, vmk, password))
-}
-
-/// True if the directory had to be made.
-fn make_directory(path: &Path) -> Result<bool> {
-    match std::fs::DirBuilder::new().mode(0o700).create(path) {
-        Ok(()) => Ok(true),
-        Err(e) if e.kind() == io::ErrorKind::AlreadyExists && path.is_dir() => Ok(false),
-        Err(e) if e.kind() == io::ErrorKind::AlreadyExists => {
-            Err(Error::WrongType(path.to_owned()))
-        }
-        Err(e) if e.kind() == io::ErrorKind::NotFound => {
-            let parent = path.parent().unwrap_or(path);
-            Err(Error::Missing(parent.to_owned()))
-        }
-        Err(e) => Err(Error::io(path)(e)),
-    }
-}
-
-/// Nothing but the `lost+found` of a fresh file system.
-fn check_empty(place: &Place) -> Result<()> {
-    let path = place.path();
-    for entry in Dir::read_from(place.as_fd()).map_err(Error::sys(path))? {
-        let entry = entry.map_err(Error::sys(path))?;
-        match entry.file_name().to_bytes() {
-            b"." | b".." | b"lost+found" => {}
-            name if name == PRIMARY.as_bytes() || name == META.as_bytes() => {
-                return Err(Error::AlreadyAVolume(path.to_owned()));
-            }
-            _ => return Err(Error::NotEmpty(path.to_owned())),
-        }
-    }
-    Ok(())
-}
-
-/// Takes back what [`copies::write_all`] may have written into a directory that was empty before.
-fn remove(root: BorrowedFd<'_>) {
-    let _ = durable::remove(root, PRIMARY);
-    if let Ok(meta) = durable::open_dir(root, META, false) {
-        for name in ["header.1", "header.2", "lock"] {
-            let _ = durable::remove(&meta, name);
-        }
-        let _ = fs::unlinkat(root, META, AtFlags::REMOVEDIR);
-    }
 }

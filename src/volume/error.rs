@@ -141,6 +141,15 @@ pub enum Error {
     /// A new volume needs an empty place.
     #[error("{} is not empty", .0.display())]
     NotEmpty(PathBuf),
+    /// An image file is as large as was said.
+    #[error("an image file needs a size")]
+    NoSize,
+    /// A block device is taken whole.
+    #[error("an image on a block device takes all of it")]
+    DeviceSize,
+    /// A block device that is or was in use for something else.
+    #[error("{} holds something", .0.display())]
+    DeviceHolds(PathBuf),
     /// There already is a volume.
     #[error("{} already is a cryptfs volume", .0.display())]
     AlreadyAVolume(PathBuf),

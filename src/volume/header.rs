@@ -122,7 +122,9 @@ const _: () = assert!(covers(
     FVEK_SIZE
 ));
 
-/// Features this version knows, by bit: none yet in any of the three sets.
+/// A compat feature: an image keeps the space that its files gave up, as it was made with all of it.
+pub const KEEPS_SPACE: u64 = 1 << 0;
+/// Features this version knows beside, by bit: none yet.
 const KNOWN_INCOMPAT: u64 = 0;
 const KNOWN_RO_COMPAT: u64 = 0;
 

@@ -2,13 +2,14 @@
 use super::copies::CopyReport;
 use super::error::{Error, Result};
 use super::header::{Header, Kind};
-use super::keys::Keys;
+use super::keys::{Keys, Uuid};
 use super::keystore::Keystore;
 use super::locked::{Locked, Rollback};
 use super::place::{Access, MountLock, Place};
 use super::same_disk::{SameDisk, same_disk};
 use super::state::State;
 use super::unlocked::Volume;
+use crate::crypto::secret::Secret;
 use std::path::Path;
 
 /// What a file system needs of an unlocked volume.
@@ -36,8 +37,8 @@ pub struct Mountable {
     pub opened: Opened,
     /// Keeps other mounts out for as long as it lives.
     pub lock: MountLock,
-    /// What the keystore remembers of the volume: an image looks for its generation.
-    pub state: State,
+    /// Knows and notes in the keystore how new an image was.
+    pub witness: Witness,
     /// Header copies that were put right. To be told to the person.
     pub repaired: Vec<CopyReport>,
     /// What else the person should know: "header copies could not be repaired: ...".
@@ -88,13 +89,56 @@ impl Mountable {
             warnings.push(format!("the keystore could not be updated: {e}"));
             State::default()
         });
+        let opened = volume.into_opened()?;
         Ok(Self {
-            opened: volume.into_opened()?,
+            witness: Witness::new(&opened, state),
+            opened,
             lock,
-            state,
             repaired,
             warnings,
         })
+    }
+}
+
+/// What this computer has seen of an image, so that an older one in its place is noticed.
+pub struct Witness {
+    volume: Uuid,
+    session: Secret<32>,
+    state: State,
+}
+
+impl Witness {
+    /// By what the keystore remembers.
+    pub fn of(opened: &Opened, keystore: &Keystore) -> Self {
+        let state = keystore.state(&opened.header.uuid, opened.keys.session());
+        Self::new(opened, state.unwrap_or_default())
+    }
+
+    fn new(opened: &Opened, state: State) -> Self {
+        let session = opened.keys.session().expose();
+        Self {
+            volume: opened.header.uuid,
+            session: Secret::fill_with(|bytes| bytes.copy_from_slice(session)),
+            state,
+        }
+    }
+
+    /// The newest generation that was seen; 0: none.
+    pub fn generation(&self) -> u64 {
+        self.state.generation
+    }
+
+    /// Notes the generation that the image has now: an older one too, as it was accepted.
+    pub fn saw(&mut self, generation: u64, keystore: &Keystore) -> Result<()> {
+        // Another command may have noted a newer header meanwhile.
+        if let Some(now) = keystore.state(&self.volume, &self.session) {
+            self.state = now;
+        }
+        if self.state.generation == generation {
+            return Ok(());
+        }
+        self.state.generation = generation;
+        keystore.save_state(&self.volume, &self.session, &self.state)
     }
 }
 

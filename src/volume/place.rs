@@ -56,6 +56,8 @@ pub enum Access {
     ReadWrite,
     /// With other readers.
     ReadOnly,
+    /// Beside a writer too: a snapshot, which stays as it is.
+    Snapshot,
 }
 
 impl Place {
@@ -100,6 +102,14 @@ impl Place {
         match &self.root {
             Root::Directory(dir) => dir.as_fd(),
             Root::Image { file, .. } => file.as_fd(),
+        }
+    }
+
+    /// An image's bytes; `None` of a directory.
+    pub fn length(&self) -> Option<u64> {
+        match self.root {
+            Root::Directory(_) => None,
+            Root::Image { length, .. } => Some(length),
         }
     }
 
@@ -200,16 +210,17 @@ impl Place {
 
     /// One read-write mount, or several that only read.
     pub fn lock(&self, access: Access) -> Result<MountLock> {
+        let how = match access {
+            Access::ReadWrite => FlockOperation::NonBlockingLockExclusive,
+            Access::ReadOnly => FlockOperation::NonBlockingLockShared,
+            Access::Snapshot => return Ok(MountLock(None)),
+        };
         let file = match &self.root {
             Root::Directory(root) => open_lock(root, access),
             Root::Image { file, .. } => file.try_clone().map(|file| Some(file.into())),
         };
         let Some(file) = file.map_err(Error::io(&self.path))? else {
             return Ok(MountLock(None));
-        };
-        let how = match access {
-            Access::ReadWrite => FlockOperation::NonBlockingLockExclusive,
-            Access::ReadOnly => FlockOperation::NonBlockingLockShared,
         };
         // `status` looks at the lock by taking it for a moment: one that stays taken is a mount's.
         for _ in 0..20 {
@@ -234,14 +245,22 @@ impl Place {
         fs::flock(&file, FlockOperation::NonBlockingLockShared) == Err(Errno::WOULDBLOCK)
     }
 
-    /// Held while the header is changed, so that two commands do not lose each other's change. Waits.
-    pub(crate) fn lock_header(&self) -> io::Result<Option<OwnedFd>> {
-        let Root::Directory(_) = &self.root else {
-            return Ok(None); // an image's header changes only under its mount lock
-        };
-        let meta = self.meta()?;
-        fs::flock(&meta, FlockOperation::LockExclusive)?;
-        Ok(Some(meta))
+    /// Held while the header is changed, so that two commands do not lose each other's change. Waits. Of an image it is a
+    /// lock of another sort than the mount's, so that the header changes while it is mounted.
+    pub(crate) fn lock_header(&self) -> io::Result<OwnedFd> {
+        match &self.root {
+            Root::Directory(_) => {
+                let meta = self.meta()?;
+                fs::flock(&meta, FlockOperation::LockExclusive)?;
+                Ok(meta)
+            }
+            // Dropping any descriptor of the file gives a lock of this sort back, this one too.
+            Root::Image { file, .. } => {
+                let file = OwnedFd::from(file.try_clone()?);
+                fs::fcntl_lock(&file, FlockOperation::LockExclusive)?;
+                Ok(file)
+            }
+        }
     }
 }
 
@@ -272,7 +291,7 @@ fn open_image(path: &Path) -> rustix::io::Result<File> {
 fn open_lock(root: &OwnedFd, access: Access) -> io::Result<Option<OwnedFd>> {
     let common = OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let opened = match access {
-        Access::ReadOnly => durable::open_dir(root, META, false)
+        Access::ReadOnly | Access::Snapshot => durable::open_dir(root, META, false)
             .and_then(|meta| fs::openat(meta, LOCK, OFlags::RDONLY | common, Mode::empty())),
         Access::ReadWrite => {
             match fs::mkdirat(root, META, Mode::RWXU) {
@@ -286,7 +305,7 @@ fn open_lock(root: &OwnedFd, access: Access) -> io::Result<Option<OwnedFd>> {
     };
     match (opened, access) {
         (Ok(file), _) => Ok(Some(file)),
-        (Err(Errno::NOENT | Errno::ACCESS), Access::ReadOnly) => Ok(None),
+        (Err(Errno::NOENT | Errno::ACCESS), Access::ReadOnly | Access::Snapshot) => Ok(None),
         (Err(errno), _) => Err(errno.into()),
     }
 }

@@ -1,5 +1,4 @@
 //! Volumes on a real directory: made, opened, damaged, repaired.
-use super::state::State;
 use super::*;
 use crate::crypto::secret::Secret;
 use std::os::unix::fs::PermissionsExt;
@@ -383,18 +382,13 @@ fn mounting_repairs_and_keeps_the_state() {
     };
     let keys = bench.keys();
     let open = || Mountable::open(&bench.volume, &keys, options);
-    let mount = open().unwrap();
+    let mut mount = open().unwrap();
     assert_eq!(mount.repaired.len(), 2);
     assert!(matches!(open(), Err(Error::AlreadyMounted(_))));
-    let state = State {
-        generation: 7,
-        ..mount.state.clone()
-    };
-    let (uuid, key) = (&mount.opened.header.uuid, mount.opened.keys.session());
-    keys.save_state(uuid, key, &state).unwrap();
+    mount.witness.saw(7, &keys).unwrap();
     drop(mount);
     let mount = open().unwrap();
-    assert_eq!(mount.state.generation, 7);
+    assert_eq!(mount.witness.generation(), 7);
     assert!(mount.repaired.is_empty());
     assert!(
         mount.warnings[0].contains("was never exported"),

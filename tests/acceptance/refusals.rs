@@ -344,7 +344,7 @@ fn a_kit_of_another_volume() {
     for (command, password) in commands.iter().flat_map(|c| passwords.map(|p| (c, p))) {
         let right = *password == other.password;
         let (code, words) = match right {
-            true => (HEADER, "it opens no name in"),
+            true => (HEADER, "it opens nothing in"),
             false => (WRONG_KEY, "does not open the volume"),
         };
         refused(&scene, code, &[words], |s| {
@@ -355,7 +355,7 @@ fn a_kit_of_another_volume() {
     fs::create_dir(scene.bench.path("plain")).expect("mkdir");
     fs::write(scene.bench.path("plain/mine"), "x").expect("write");
     let recover = ["recover", "--kit", "kit", "plain"];
-    refused(&scene, HEADER, &["it opens no name in"], |s| {
+    refused(&scene, HEADER, &["it opens nothing in"], |s| {
         s.bench.cryptfs(&recover, &other.password)
     });
     let said = scene.bench.cryptfs(&["recover", "volume"], &scene.password);

@@ -5,7 +5,7 @@ use cryptfs::crypto::kdf::Stretch;
 use cryptfs::crypto::tag::Algorithm;
 use cryptfs::crypto::xts::Cipher;
 use cryptfs::fs::*;
-use cryptfs::recover::file_system;
+use cryptfs::recover::{How, file_system};
 use cryptfs::volume::header::NameEncoding;
 use cryptfs::volume::protector::NewProtector;
 use cryptfs::volume::{CreateOptions, Credential, Keystore, ProtectorState, create, date, kit};
@@ -75,7 +75,8 @@ fn make_one(dir: &Path, options: &CreateOptions) {
     std::fs::write(dir.join("kit"), saved).expect("a kit");
     let volume = described(&made.volume);
     let state = made.volume.remember(&keystore).expect("the state");
-    let files = file_system(made.volume.into_opened().expect("keys"), false).expect("a tree");
+    let files =
+        file_system(made.volume.into_opened().expect("keys"), &How::default()).expect("a tree");
     fill(&Made {
         files: files.clone(),
     });

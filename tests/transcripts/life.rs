@@ -125,9 +125,6 @@ fn ciphers_tags_and_names_are_chosen_at_init() {
     bench
         .init(&["--quiet", "--no-escrow", "other"])
         .fails(2, &["error:", "hint:"]);
-    bench
-        .init(&["--image", "--size", "8G", "other"])
-        .fails(13, &["not supported yet"]);
     assert!(!bench.path("other").exists());
 }
 

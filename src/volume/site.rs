@@ -1,0 +1,163 @@
+//! The place of a new volume: an empty directory, a new file, a block device. What was made for a volume that came to
+//! nothing is taken back.
+use super::durable;
+use super::error::{Error, Result};
+use super::place::{COPIES, META, PRIMARY, Place};
+use rustix::fs::{self, AtFlags, Dir, FallocateFlags, Mode, OFlags};
+use rustix::io::Errno;
+use std::fs::File;
+use std::io;
+use std::os::fd::BorrowedFd;
+use std::os::unix::fs::{DirBuilderExt, FileExt, FileTypeExt};
+use std::path::Path;
+
+/// Bytes at the start of a block device in which whoever used it left something: file systems, partition tables, LUKS.
+const TRACES: usize = 1 << 20;
+
+/// Where the data of a new volume is to lie.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Site {
+    /// A new or empty directory.
+    #[default]
+    Directory,
+    /// A new file, or a block device.
+    Image {
+        /// Bytes; `None` for a block device, all of which is taken.
+        size: Option<u64>,
+        /// Take the space now, and keep it when files are removed.
+        preallocate: bool,
+        /// Take a block device that holds something.
+        overwrite: bool,
+    },
+}
+
+/// A place that is being made into a volume.
+pub(super) struct Claim {
+    made: bool,
+}
+
+impl Site {
+    /// Makes the place, or sees that nothing is lost there.
+    pub(super) fn claim(&self, path: &Path) -> Result<(Place, Claim)> {
+        match *self {
+            Self::Directory => directory(path),
+            Self::Image {
+                size,
+                preallocate,
+                overwrite,
+            } => match block_device(path) {
+                true => device(path, size, overwrite),
+                false => file(path, size, preallocate),
+            },
+        }
+    }
+}
+
+impl Claim {
+    /// Takes back what was made, and the header copies that may have been written.
+    pub(super) fn take_back(self, place: &Place) {
+        let path = place.path();
+        match place.length() {
+            None => {
+                empty(place.as_fd());
+                if self.made {
+                    let _ = std::fs::remove_dir(path);
+                }
+            }
+            Some(_) if self.made => drop(std::fs::remove_file(path)),
+            Some(_) => (0..COPIES).for_each(|index| drop(place.destroy_copy(index))),
+        }
+    }
+}
+
+fn directory(path: &Path) -> Result<(Place, Claim)> {
+    let made = match std::fs::DirBuilder::new().mode(0o700).create(path) {
+        Ok(()) => true,
+        Err(e) if e.kind() == io::ErrorKind::AlreadyExists && path.is_dir() => false,
+        Err(e) => return Err(refused(path, e)),
+    };
+    let place = Place::open(path)?;
+    check_empty(&place)?;
+    Ok((place, Claim { made }))
+}
+
+/// Nothing but the `lost+found` of a fresh file system.
+fn check_empty(place: &Place) -> Result<()> {
+    let path = place.path();
+    for entry in Dir::read_from(place.as_fd()).map_err(Error::sys(path))? {
+        let entry = entry.map_err(Error::sys(path))?;
+        match entry.file_name().to_bytes() {
+            b"." | b".." | b"lost+found" => {}
+            name if name == PRIMARY.as_bytes() || name == META.as_bytes() => {
+                return Err(Error::AlreadyAVolume(path.to_owned()));
+            }
+            _ => return Err(Error::NotEmpty(path.to_owned())),
+        }
+    }
+    Ok(())
+}
+
+/// Removes what header copies and the lock leave in a directory that was empty before.
+fn empty(root: BorrowedFd<'_>) {
+    let _ = durable::remove(root, PRIMARY);
+    if let Ok(meta) = durable::open_dir(root, META, false) {
+        for name in ["header.1", "header.2", "lock"] {
+            let _ = durable::remove(&meta, name);
+        }
+        let _ = fs::unlinkat(root, META, AtFlags::REMOVEDIR);
+    }
+}
+
+fn file(path: &Path, size: Option<u64>, preallocate: bool) -> Result<(Place, Claim)> {
+    let size = size.ok_or(Error::NoSize)?;
+    let flags = OFlags::RDWR | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
+    let made = match fs::open(path, flags, Mode::RUSR | Mode::WUSR) {
+        Ok(made) => made,
+        Err(Errno::EXIST) if path.is_dir() => return Err(Error::WrongType(path.to_owned())),
+        Err(Errno::EXIST) => return Err(Error::NotEmpty(path.to_owned())),
+        Err(errno) => return Err(refused(path, errno.into())),
+    };
+    let sized = match preallocate {
+        true => fs::fallocate(&made, FallocateFlags::empty(), 0, size),
+        false => fs::ftruncate(&made, size),
+    };
+    let opened = sized
+        .map_err(Error::sys(path))
+        .and_then(|()| Place::open(path));
+    if opened.is_err() {
+        let _ = std::fs::remove_file(path);
+    }
+    Ok((opened?, Claim { made: true }))
+}
+
+fn device(path: &Path, size: Option<u64>, overwrite: bool) -> Result<(Place, Claim)> {
+    if size.is_some() {
+        return Err(Error::DeviceSize);
+    }
+    // Of a device that the kernel has mounted or swaps on: EBUSY.
+    let alone = fs::open(
+        path,
+        OFlags::RDWR | OFlags::EXCL | OFlags::CLOEXEC,
+        Mode::empty(),
+    );
+    let alone = File::from(alone.map_err(Error::sys(path))?);
+    let mut start = vec![0; TRACES];
+    let read = alone.read_at(&mut start, 0).map_err(Error::io(path))?;
+    if !overwrite && start[..read].iter().any(|byte| *byte != 0) {
+        return Err(Error::DeviceHolds(path.to_owned()));
+    }
+    drop(alone);
+    Ok((Place::open(path)?, Claim { made: false }))
+}
+
+fn block_device(path: &Path) -> bool {
+    std::fs::metadata(path).is_ok_and(|there| there.file_type().is_block_device())
+}
+
+fn refused(path: &Path, error: io::Error) -> Error {
+    match error.kind() {
+        io::ErrorKind::AlreadyExists => Error::WrongType(path.to_owned()),
+        io::ErrorKind::NotFound => Error::Missing(path.parent().unwrap_or(path).to_owned()),
+        _ => Error::io(path)(error),
+    }
+}
