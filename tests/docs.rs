@@ -251,7 +251,7 @@ fn every_mount_option_is_in_the_page_and_is_taken() {
         let value = match name.as_str() {
             "allow_root" => continue, // said to be refused
             "threads" => "threads=4".to_owned(),
-            "fsname" | "subtype" | "log" | "keystore" => format!("{name}=value"),
+            "fsname" | "subtype" | "log" | "keystore" | "snapshot" => format!("{name}=value"),
             "x-*" => "x-systemd.automount".to_owned(),
             _ => name.clone(),
         };
