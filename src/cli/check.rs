@@ -5,9 +5,9 @@ use super::{Code, Common, Result, message};
 use crate::codec::{Json, json, json_line};
 use crate::directory::{self, check::Repair};
 use crate::fs::FileSystem;
-use crate::image;
+use crate::image::{self, OpenError};
 use crate::recover::{self, How};
-use crate::volume::{Access, Keystore, Kind, Locked, Opened, Rollback, Witness};
+use crate::volume::{Access, Keystore, Kind, Locked, Opened, Rollback, Volume, Witness};
 use clap::Args;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -56,10 +56,9 @@ pub fn run(args: &CheckArgs, common: &Common) -> Result<ExitCode> {
         true => bar.line(&json_line(&found.record())),
         false => bar.line(&found.line()),
     };
-    let opened = volume.into_opened()?;
-    let checked = match opened.kind() {
-        Kind::Directory => directory(opened, args.repair, &bar, &mut tell),
-        Kind::Image => image(opened, args, &keystore, &bar, &mut tell),
+    let checked = match volume.header().kind {
+        Kind::Directory => directory(volume.into_opened()?, args.repair, &bar, &mut tell),
+        Kind::Image => image(&volume, args, &keystore, &bar, &mut tell),
     };
     bar.end();
     let summary = checked?;
@@ -104,20 +103,27 @@ fn directory(
 }
 
 fn image(
-    opened: Opened,
+    volume: &Volume,
     args: &CheckArgs,
     keystore: &Keystore,
     bar: &Bar,
     tell: &mut dyn FnMut(Found),
 ) -> Result<Summary> {
     const PAGE: u64 = image::layout::PAGE as u64;
-    let mut witness = Witness::of(&opened, keystore);
+    let mut witness = Witness::of(&volume.share()?, keystore);
     let how = How {
         read_only: !args.repair,
         generation: witness.generation(),
         ..How::default()
     };
-    let image = recover::image(opened, &how)?;
+    let image = match recover::image(volume.share()?, &how) {
+        // A backup may be looked at.
+        Err(recover::Error::Image(error @ OpenError::RolledBack { .. })) if !args.repair => {
+            message::warning(error);
+            recover::image(volume.share()?, &How::to_read())?
+        }
+        opened => opened?,
+    };
     let bytes = Scaled(bar, PAGE);
     let summary = image::check(&image, args.repair, &bytes, &mut |finding| {
         tell(Found {

@@ -135,6 +135,7 @@ impl Error {
                 | V::NotAVolume(_)
                 | V::NotEmpty(_)
                 | V::DeviceHolds(_)
+                | V::OtherBackup(_)
                 | V::AlreadyAVolume(_) => Code::Place,
                 V::Label
                 | V::Cost
@@ -177,7 +178,7 @@ fn recover_code(error: &recover::Error) -> Code {
     use recover::Error as R;
     match error {
         R::NotEmpty(_) | R::Inside(_) => Code::Place,
-        R::NoSnapshots => Code::Usage,
+        R::NoSnapshots | R::NotAnImage => Code::Usage,
         R::Image(OpenError::RolledBack { .. }) => Code::RolledBack,
         R::Image(OpenError::NoSuperblock | OpenError::Cut { .. }) => Code::Damage,
         R::Image(OpenError::Size) => Code::Usage,
@@ -204,6 +205,7 @@ fn recover_hint(error: &recover::Error) -> Option<&'static str> {
         }
         R::Image(OpenError::NoSnapshot) => "cryptfs snapshot list IMAGE shows them",
         R::Image(OpenError::Fs(_)) => "cryptfs recover --salvage DEST copies out what can be read",
+        R::NotAnImage => "back up a directory volume by copying its directory",
         R::Image(OpenError::Size) | R::NoSnapshots | R::FileSystem(_) | R::Io { .. } => {
             return None;
         }
@@ -258,6 +260,7 @@ fn volume_hint(error: &volume::Error) -> Option<String> {
         V::AlreadyMounted(_) => "unmount it with cryptfs umount DIR".to_owned(),
         V::NotEmpty(_) => "name a new file, or a new or empty directory; copy the files in once it is mounted".to_owned(),
         V::NoSize => "say how large it is to be with --size, as in --size 20G".to_owned(),
+        V::OtherBackup(_) => "make a new backup: leave --update out, and name a file that does not exist".to_owned(),
         V::DeviceSize => "leave --size out".to_owned(),
         V::DeviceHolds(_) => "make sure that it is the right one; --overwrite takes it all the same, and what it holds is lost".to_owned(),
         V::AlreadyAVolume(_) => "mount it with cryptfs mount VOLUME MOUNTPOINT".to_owned(),

@@ -8,6 +8,7 @@ macro_rules! outln {
 
 mod ask;
 mod audit;
+mod backup;
 mod bench;
 mod check;
 mod deliver;
@@ -15,6 +16,7 @@ mod doctor;
 mod erase;
 mod header;
 mod init;
+mod keeper;
 mod key;
 mod kit;
 pub mod message;
@@ -23,8 +25,10 @@ mod progress;
 mod recover;
 mod recovery_keys;
 mod report;
+mod resize;
 mod sheet;
 mod size;
+mod snapshot;
 mod status;
 mod umount;
 
@@ -93,6 +97,12 @@ enum Command {
     Kit(kit::KitArgs),
     /// Save the header, or put a saved one back
     Header(header::HeaderArgs),
+    /// Keep states of an image, and give them up
+    Snapshot(snapshot::SnapshotArgs),
+    /// Copy an image, mounted or not, as it is at one moment
+    Backup(backup::BackupArgs),
+    /// Give an image another size
+    Resize(resize::ResizeArgs),
     /// Prove the audit log
     Audit(audit::AuditArgs),
     /// State the facts that auditors ask about
@@ -124,6 +134,9 @@ pub fn main() -> ExitCode {
             Command::Check(args) => check::run(&args, common),
             Command::Kit(args) => kit::run(&args, common),
             Command::Header(args) => header::run(&args, common),
+            Command::Snapshot(args) => snapshot::run(&args, common),
+            Command::Backup(args) => backup::run(&args, common),
+            Command::Resize(args) => resize::run(&args, common),
             Command::Audit(args) => audit::run(&args, common),
             Command::Report(args) => report::run(&args, common),
             Command::Erase(args) => erase::run(&args, common),

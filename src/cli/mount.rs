@@ -97,7 +97,12 @@ pub fn run(args: &MountArgs, common: &Common) -> Result<ExitCode> {
         .volume
         .canonicalize()
         .unwrap_or_else(|_| args.volume.clone());
-    options.source.get_or_insert(source.into());
+    let mut source = source.into_os_string();
+    if let Some(name) = &options.snapshot {
+        source.push("@");
+        source.push(name);
+    }
+    options.source.get_or_insert(source);
     let log = match args.log.as_ref().or(options.log.as_ref()) {
         Some(path) => Some(crate::sys::log::open(path).map_err(Error::io(path))?),
         None => None,

@@ -87,6 +87,12 @@ pub(super) fn size_out(reply: &mut Reply, size: u32) -> Result<(), Malformed> {
     Ok(())
 }
 
+/// `fuse_ioctl_out` of a request that has no result of its own.
+pub(super) fn ioctl_out(reply: &mut Reply) -> Result<(), Malformed> {
+    fields!(reply, 0u32, 0u32, 0u32, 0u32);
+    Ok(())
+}
+
 /// `fuse_lseek_out`, `fuse_copy_file_range_out`: one number.
 pub(super) fn number_out(reply: &mut Reply, number: u64) -> Result<(), Malformed> {
     fields!(reply, number);

@@ -4,9 +4,10 @@
 //! - `wire`, `abi`, `encode`: the kernel's protocol as bytes.
 //! - `adapter`: one function for each operation.
 //! - [`MountOptions`], [`mountpoint`]: what people ask for, and where.
-//! - [`daemon`]: the process around it.
+//! - [`daemon`]: the process around it. [`control`]: what commands ask of it.
 mod abi;
 mod adapter;
+pub mod control;
 mod counters;
 pub mod daemon;
 mod encode;

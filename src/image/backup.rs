@@ -16,29 +16,36 @@ use crate::fs::{Error, Progress, Result};
 use rustix::fd::OwnedFd;
 
 /// The snapshot that holds the pages while they are copied.
-const HOLDER: &[u8] = b".backup";
+pub const HOLDER: &[u8] = b".backup";
 
 impl Image {
-    /// Copies what is there now into `target`, which is as long as the image and, unless `after` is 0, holds an earlier
-    /// backup of that generation: then only younger pages are copied. Gives the copy's generation. Durable when it returns;
-    /// interrupted, an incremental copy has to be made anew.
+    /// Copies what is there now into `target`; see [`Image::copy_snapshot`].
     pub fn backup(&self, target: OwnedFd, after: u64, progress: &dyn Progress) -> Result<u64> {
         match self.delete_snapshot(HOLDER) {
             Err(Error::NotFound) => {}
             left_behind => left_behind?,
         }
         self.create_snapshot(HOLDER)?;
-        let copied = self.copy_held(target, after, progress);
+        let copied = self.copy_snapshot(HOLDER, target, after, progress);
         let given_up = self.delete_snapshot(HOLDER);
         let generation = copied?;
         given_up?;
         Ok(generation)
     }
 
-    fn copy_held(&self, target: OwnedFd, after: u64, progress: &dyn Progress) -> Result<u64> {
+    /// Copies what a snapshot shows into `target`, which is as long as the image and, unless `after` is 0, holds an earlier
+    /// copy of that generation: then only what it does not have yet. Gives the copy's generation. Durable when it returns;
+    /// until then the copy does not open, and one that was interrupted has to be made anew.
+    pub fn copy_snapshot(
+        &self,
+        name: &[u8],
+        target: OwnedFd,
+        after: u64,
+        progress: &dyn Progress,
+    ) -> Result<u64> {
         let store = &self.core.store;
         let all = self.snapshots()?;
-        let held = all.iter().find(|one| one.name == HOLDER);
+        let held = all.iter().find(|one| one.name == name);
         let held = held.ok_or(Error::NotFound)?;
         let device = Device::new(target, false, None)?;
         let (pages, in_use) = {
@@ -48,6 +55,7 @@ impl Image {
         if device.length()? < pages * PAGE as u64 {
             return Err(Error::NoSpace);
         }
+        super::open::fill_ring(&device)?;
         progress.total(in_use);
         let mut copy = Copy {
             from: &store.ground.pages,
@@ -68,9 +76,6 @@ impl Image {
             pages,
             next_inode: store.next_inode(),
         };
-        if after == 0 {
-            super::open::fill_ring(&device)?;
-        }
         let place = layout::slot(held.generation);
         device.write(place, &superblock.seal(&store.ground.pages)?)?;
         device.flush()?;
@@ -93,11 +98,20 @@ impl Copy<'_> {
         self.progress.done(1);
         self.to.write(at.page, &cipher)
     }
+
+    /// Whether the copy has this very page, and so all below it: a pointer proves what it points to. Its age alone would
+    /// not do: the image may have been put back to an older state and have gone another way since.
+    fn has(&self, at: &Pointer) -> bool {
+        let (mut cipher, mut plain) = ([0; PAGE], zeroize::Zeroizing::new([0; PAGE]));
+        at.generation <= self.after
+            && self.to.read(at.page, &mut cipher).is_ok()
+            && self.from.open(at, &cipher, &mut plain[..]).is_ok()
+    }
 }
 
 impl Visitor for Copy<'_> {
     fn enter(&mut self, at: &Pointer) -> bool {
-        at.generation > self.after
+        !self.has(at)
     }
 
     fn node(&mut self, at: &Pointer) -> Result<()> {
@@ -107,7 +121,7 @@ impl Visitor for Copy<'_> {
     fn item(&mut self, key: &[u8], value: &[u8]) -> Result<()> {
         if let Some((_, Item::Extent)) = key::parse(key) {
             for at in content::decode_group(value)?.iter().flatten() {
-                if at.generation > self.after {
+                if !self.has(at) {
                     self.page(at)?;
                 }
             }

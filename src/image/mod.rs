@@ -49,6 +49,7 @@ mod timer;
 pub mod tree;
 mod xattr;
 
+pub use backup::HOLDER;
 pub use check::check;
 pub use filesystem::Image;
 pub use open::{OpenError, Options, format};

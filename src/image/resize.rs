@@ -15,6 +15,11 @@ use super::tree::Visitor;
 use crate::fs::{Error, Progress, Result};
 
 impl Image {
+    /// Its size in bytes, as the newest superblock says.
+    pub fn size(&self) -> u64 {
+        self.core.store.ground.space.lock().pages() * PAGE as u64
+    }
+
     /// Makes the file system as large as so many bytes. Nothing else may use the image meanwhile. `NotSupported`: snapshots
     /// hold pages where they are; `NoSpace`: what is there does not fit.
     pub fn resize(&self, bytes: u64, progress: &dyn Progress) -> Result<()> {

@@ -22,6 +22,11 @@ pub enum Error {
     /// An image does not open.
     #[error(transparent)]
     Image(#[from] OpenError),
+    /// A directory volume is not taken.
+    #[error(
+        "this is a directory volume; only images have snapshots, a size and backups of their own"
+    )]
+    NotAnImage,
     /// A directory volume has none.
     #[error("a directory volume has no snapshots")]
     NoSnapshots,

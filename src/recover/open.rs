@@ -90,11 +90,7 @@ pub fn belongs(volume: &Volume) -> crate::volume::Result<bool> {
     {
         return Ok(true);
     }
-    let opened = Opened {
-        header: volume.header().clone(),
-        keys: volume.keys()?,
-        place,
-    };
+    let opened = volume.share()?;
     Ok(match opened.kind() {
         Kind::Directory => opens_a_name(opened).unwrap_or(false),
         Kind::Image => image(opened, &How::to_read()).is_ok(),

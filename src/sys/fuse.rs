@@ -1,4 +1,4 @@
-//! The one call of `/dev/fuse` that needs an ioctl.
+//! What needs an ioctl: a call of `/dev/fuse`, and a request to the daemon behind a mount.
 use std::fs::File;
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
@@ -19,4 +19,17 @@ pub fn clone_device(device: BorrowedFd<'_>) -> io::Result<OwnedFd> {
         return Err(io::Error::last_os_error());
     }
     Ok(clone.into())
+}
+
+/// Hands `text` to whoever serves the mount that `dir` lies in.
+///
+/// # Errors
+/// What it answers; ENOTTY if nobody there knows the request.
+pub fn ask(dir: BorrowedFd<'_>, request: u32, text: &[u8; 256]) -> io::Result<()> {
+    // SAFETY: the request's number says that 256 bytes are read from the pointer, which lives until it returns.
+    let done = unsafe { libc::ioctl(dir.as_raw_fd(), request.into(), text.as_ptr()) };
+    match done {
+        0.. => Ok(()),
+        _ => Err(io::Error::last_os_error()),
+    }
 }

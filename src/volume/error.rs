@@ -150,6 +150,9 @@ pub enum Error {
     /// A block device that is or was in use for something else.
     #[error("{} holds something", .0.display())]
     DeviceHolds(PathBuf),
+    /// Nothing that could be brought up to date.
+    #[error("{} is not a backup of this image as large as it is now", .0.display())]
+    OtherBackup(PathBuf),
     /// There already is a volume.
     #[error("{} already is a cryptfs volume", .0.display())]
     AlreadyAVolume(PathBuf),

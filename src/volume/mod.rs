@@ -27,6 +27,7 @@ pub mod opened;
 pub mod place;
 pub mod protector;
 pub mod recovery_password;
+mod resize;
 pub mod rotate;
 pub mod same_disk;
 pub mod share;

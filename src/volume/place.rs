@@ -113,6 +113,14 @@ impl Place {
         }
     }
 
+    /// A block device.
+    pub fn is_device(&self) -> bool {
+        let there = fs::fstat(self.as_fd());
+        there.is_ok_and(|stat| {
+            fs::FileType::from_raw_mode(stat.st_mode) == fs::FileType::BlockDevice
+        })
+    }
+
     /// The same place once more: the descriptor is duplicated, so a lock is shared.
     pub fn try_clone(&self) -> Result<Self> {
         let root = match &self.root {
@@ -126,6 +134,15 @@ impl Place {
             path: self.path.clone(),
             root: root.map_err(Error::io(&self.path))?,
         })
+    }
+
+    /// The same image with another length: where its last header copy is then.
+    pub(crate) fn resized(&self, length: u64) -> Result<Self> {
+        let mut place = self.try_clone()?;
+        if let Root::Image { length: now, .. } = &mut place.root {
+            *now = length;
+        }
+        Ok(place)
     }
 
     /// How a message names copy `index`.

@@ -67,6 +67,11 @@ impl Volume {
         &self.place
     }
 
+    /// The same place with another length.
+    pub(crate) fn move_to(&mut self, place: Place) {
+        self.place = place;
+    }
+
     /// The key protector that opened it.
     pub fn opened_with(&self) -> &Uuid {
         &self.opened_with
@@ -201,6 +206,20 @@ impl Volume {
             keystore.save_state(uuid, &session, &state)?;
         }
         Ok(state)
+    }
+
+    /// What a file system needs, beside this volume.
+    pub fn share(&self) -> Result<Opened> {
+        self.share_at(&self.place)
+    }
+
+    /// What a file system needs of a copy of this volume at another place.
+    pub fn share_at(&self, place: &Place) -> Result<Opened> {
+        Ok(Opened {
+            keys: self.keys()?,
+            header: self.header.clone(),
+            place: place.try_clone()?,
+        })
     }
 
     /// Drops the VMK; what is left is enough for a mount.

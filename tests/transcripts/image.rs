@@ -96,3 +96,75 @@ fn erased() {
     let said = bench.cryptfs(&["recover", "v.img"], &password);
     assert_ne!(said.code, 0, "{}", said.out);
 }
+
+#[test]
+fn snapshots_are_kept_shown_and_given_up() {
+    let (bench, _) = bench();
+    let snapshot = |arguments: &[&str]| bench.cryptfs(&[&["snapshot"], arguments].concat(), "");
+    snapshot(&["create", "v.img", "first"]).says(&[]);
+    snapshot(&["create", "v.img", "second"]).says(&[]);
+    snapshot(&["create", "v.img", "first"]).fails(16, &["already", "hint:"]);
+    snapshot(&["create", "v.img", ".x"]).fails(2, &["begins with no dot"]);
+    snapshot(&["delete", "v.img", "third"]).fails(16, &["no snapshot 'third'", "snapshot list"]);
+    let said = snapshot(&["list", "v.img"]);
+    let names: Vec<_> = said
+        .out
+        .lines()
+        .map(|line| line.rsplit(' ').next())
+        .collect();
+    assert_eq!(names, [Some("first"), Some("second")], "{}", said.out);
+    snapshot(&["delete", "v.img", "first"]).says(&[]);
+    let said = snapshot(&["list", "--json", "v.img"]);
+    let json = cryptfs::codec::parse_json(&said.out).expect("JSON");
+    assert_eq!(json[0]["name"], "second");
+    assert!(json[1].is_null() && json[0]["generation"].is_u64());
+    bench.cryptfs(&["check", "v.img"], "").says(&["0 findings"]);
+    bench.init(&["directory"]).says(&[]);
+    snapshot(&["list", "directory"]).fails(2, &["this is a directory volume"]);
+}
+
+#[test]
+fn a_backup_is_made_brought_up_to_date_and_put_back() {
+    let (bench, _) = bench();
+    let backup = |arguments: &[&str]| bench.cryptfs(&[&["backup"], arguments].concat(), "");
+    backup(&["v.img", "b.img"]).says(&["backup of generation"]);
+    backup(&["v.img", "b.img"]).fails(16, &["b.img is not empty"]);
+    let said = bench.cryptfs(&["snapshot", "create", "v.img", "kept"], "");
+    assert_eq!(said.code, 0, "{}", said.err);
+    backup(&["--update", "v.img", "b.img"]).says(&["backup of generation"]);
+    bench.cryptfs(&["check", "b.img"], "").says(&["0 findings"]);
+    let said = bench.cryptfs(&["snapshot", "list", "b.img"], "");
+    said.says(&["kept"]);
+    // Another volume's, and one of another size, are not written over.
+    bench
+        .init(&["--image", "--size", "16M", "other.img"])
+        .says(&[]);
+    backup(&["--update", "v.img", "other.img"]).fails(16, &["not a backup of this image", "hint:"]);
+    // Put back: noticed, and taken when that is said.
+    std::fs::copy(bench.path("b.img"), bench.path("v.img")).expect("copy");
+    let said = bench.cryptfs(&["check", "--repair", "v.img"], "");
+    said.fails(15, &["was seen here", "--accept-rollback"]);
+}
+
+#[test]
+fn an_image_grows_and_shrinks() {
+    let (bench, password) = bench();
+    let resize = |size: &str| bench.cryptfs(&["resize", "v.img", size], "");
+    let length = || std::fs::metadata(bench.path("v.img")).expect("there").len();
+    for (size, bytes) in [("24M", 24 << 20), ("12M", 12 << 20), ("12M", 12 << 20)] {
+        resize(size).says(&[&format!("has {bytes} bytes now")]);
+        assert_eq!(length(), bytes);
+        let said = bench.cryptfs(&["status", "v.img"], "");
+        said.says(&["3 of 3 good"]);
+        bench.cryptfs(&["check", "v.img"], "").says(&["0 findings"]);
+    }
+    resize("7M").fails(2, &["8 MiB to 128 TiB"]);
+    bench
+        .cryptfs(&["resize", "v.img"], "")
+        .fails(2, &["needs a size"]);
+    let said = bench.cryptfs(&["snapshot", "create", "v.img", "kept"], "");
+    assert_eq!(said.code, 0, "{}", said.err);
+    resize("9M").fails(1, &["snapshots hold pages", "snapshot delete"]);
+    let said = bench.cryptfs(&["recover", "--verify", "v.img"], &password);
+    said.says(&["opens volume"]);
+}

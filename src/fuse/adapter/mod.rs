@@ -1,5 +1,6 @@
 //! From a request of the kernel to a call of the [`FileSystem`] and back: unpack, call, pack. Nothing is decided here.
 mod attr;
+mod control;
 mod file;
 mod listing;
 #[cfg(test)]
@@ -135,7 +136,9 @@ impl Call<'_> {
             abi::LISTXATTR => self.listxattr(),
             abi::REMOVEXATTR => self.removexattr(),
 
-            abi::INIT | abi::ACCESS | abi::BMAP | abi::IOCTL | abi::POLL => Err(Failure::Unknown),
+            abi::IOCTL => self.ioctl(),
+
+            abi::INIT | abi::ACCESS | abi::BMAP | abi::POLL => Err(Failure::Unknown),
             _ => Err(Failure::Unknown),
         })
     }
