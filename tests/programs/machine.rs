@@ -29,9 +29,12 @@ pub fn said(command: &mut Command) -> String {
     String::from_utf8(output.stdout).expect("UTF-8")
 }
 
+/// How a volume of each kind is made.
+pub const KINDS: [&[&str]; 2] = [&[], &["--image", "--size", "1G"]];
+
 impl Machine {
-    /// A machine with a new volume.
-    pub fn new() -> Self {
+    /// A machine with a new volume of a kind.
+    pub fn new(kind: &[&str]) -> Self {
         let machine = Self {
             home: tempfile::tempdir().expect("a directory"),
             options: RefCell::new(None),
@@ -39,11 +42,13 @@ impl Machine {
         std::fs::create_dir(machine.point()).expect("mkdir");
         run(machine
             .cryptfs(&["init", "--quiet", "--pbkdf2-iterations", "1000"])
+            .args(kind)
             .arg(machine.volume()));
         machine
     }
 
-    fn volume(&self) -> PathBuf {
+    /// The volume.
+    pub fn volume(&self) -> PathBuf {
         self.home.path().join("volume")
     }
 
@@ -51,7 +56,8 @@ impl Machine {
         self.home.path().join("mnt")
     }
 
-    fn cryptfs(&self, arguments: &[&str]) -> Command {
+    /// A command of this machine's.
+    pub fn cryptfs(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_cryptfs"));
         command
             .args(arguments)

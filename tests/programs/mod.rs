@@ -1,6 +1,7 @@
 //! Programs that people run, on a real mount made by the `cryptfs` that was built: what they leave is compared byte by
 //! byte and attribute by attribute with the same done on the plain disk, after a remount.
 mod kill;
+mod live;
 mod machine;
 mod same;
 
@@ -15,6 +16,15 @@ use std::process::{Command, Stdio};
 /// Whether all of this is there: FUSE and these programs.
 fn have(programs: &[&str]) -> bool {
     needs::fuse() && programs.iter().all(|name| needs::program(name))
+}
+
+/// Runs a test on a new volume of each kind, if this machine can.
+fn on_each_kind(programs: &[&str], test: impl Fn(&Machine)) {
+    if have(programs) {
+        machine::KINDS
+            .iter()
+            .for_each(|kind| test(&Machine::new(kind)));
+    }
 }
 
 fn git(dir: &Path, arguments: &[&str]) -> String {
@@ -68,109 +78,105 @@ fn repository(at: &Path) {
 
 #[test]
 fn git_clone_and_cargo_build() {
-    if !have(&["git", "cargo"]) {
-        return;
-    }
-    let machine = Machine::new();
-    let origin = machine.plain("origin");
-    repository(&origin);
-    let volume = machine.mount();
-    let clone = volume.join("clone");
-    git(
-        machine.home(),
-        &[
-            "clone",
-            "-q",
-            origin.to_str().expect("UTF-8"),
-            clone.to_str().expect("UTF-8"),
-        ],
-    );
-    assert_eq!(git(&clone, &["status", "--porcelain"]), "");
-    let build = || {
-        let mut cargo = Command::new(env!("CARGO"));
-        cargo.args(["build", "--offline"]).current_dir(&clone);
-        cargo
-            .env_remove("CARGO_TARGET_DIR")
-            .env("CARGO_TERM_COLOR", "never");
-        let output = cargo.output().expect("cargo");
-        let text = String::from_utf8_lossy(&output.stderr).into_owned();
-        assert!(output.status.success(), "cargo build: {text}");
-        text
-    };
-    build();
-    assert_eq!(
-        said(&mut Command::new(clone.join("target/debug/tiny"))),
-        "3\n"
-    );
-    git(&clone, &["gc", "-q"]);
-    machine.remount();
-    assert_eq!(git(&clone, &["status", "--porcelain"]), "");
-    git(&clone, &["fsck", "--full", "--strict"]);
-    let again = build();
-    assert!(
-        !again.contains("Compiling"),
-        "time stamps moved, cargo builds again:\n{again}"
-    );
-    assert_eq!(
-        said(&mut Command::new(clone.join("target/debug/tiny"))),
-        "3\n"
-    );
-    machine.umount();
+    on_each_kind(&["git", "cargo"], |machine| {
+        let origin = machine.plain("origin");
+        repository(&origin);
+        let volume = machine.mount();
+        let clone = volume.join("clone");
+        git(
+            machine.home(),
+            &[
+                "clone",
+                "-q",
+                origin.to_str().expect("UTF-8"),
+                clone.to_str().expect("UTF-8"),
+            ],
+        );
+        assert_eq!(git(&clone, &["status", "--porcelain"]), "");
+        let build = || {
+            let mut cargo = Command::new(env!("CARGO"));
+            cargo.args(["build", "--offline"]).current_dir(&clone);
+            cargo
+                .env_remove("CARGO_TARGET_DIR")
+                .env("CARGO_TERM_COLOR", "never");
+            let output = cargo.output().expect("cargo");
+            let text = String::from_utf8_lossy(&output.stderr).into_owned();
+            assert!(output.status.success(), "cargo build: {text}");
+            text
+        };
+        build();
+        assert_eq!(
+            said(&mut Command::new(clone.join("target/debug/tiny"))),
+            "3\n"
+        );
+        git(&clone, &["gc", "-q"]);
+        machine.remount();
+        assert_eq!(git(&clone, &["status", "--porcelain"]), "");
+        git(&clone, &["fsck", "--full", "--strict"]);
+        let again = build();
+        assert!(
+            !again.contains("Compiling"),
+            "time stamps moved, cargo builds again:\n{again}"
+        );
+        assert_eq!(
+            said(&mut Command::new(clone.join("target/debug/tiny"))),
+            "3\n"
+        );
+        machine.umount();
+    });
 }
 
 #[test]
 fn sqlite_in_both_journal_modes() {
-    if !have(&["sqlite3"]) {
-        return;
-    }
-    let machine = Machine::new();
-    let plain = machine.plain("databases");
-    let volume = machine.mount();
-    let sqlite = |database: &Path, sql: &str| {
-        let mut shell = Command::new("sqlite3");
-        shell
-            .arg("-bail")
-            .arg(database)
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped());
-        let mut shell = shell.spawn().expect("sqlite3");
-        let mut input = shell.stdin.take().expect("a pipe");
-        input.write_all(sql.as_bytes()).expect("tell sqlite3");
-        drop(input);
-        let output = shell.wait_with_output().expect("sqlite3");
-        assert!(output.status.success(), "sqlite3 on {}", database.display());
-        String::from_utf8(output.stdout).expect("UTF-8")
-    };
-    for mode in ["wal", "delete"] {
-        let name = format!("{mode}.db");
-        let fill = format!(
+    on_each_kind(&["sqlite3"], |machine| {
+        let plain = machine.plain("databases");
+        let volume = machine.mount();
+        let sqlite = |database: &Path, sql: &str| {
+            let mut shell = Command::new("sqlite3");
+            shell
+                .arg("-bail")
+                .arg(database)
+                .stdin(Stdio::piped())
+                .stdout(Stdio::piped());
+            let mut shell = shell.spawn().expect("sqlite3");
+            let mut input = shell.stdin.take().expect("a pipe");
+            input.write_all(sql.as_bytes()).expect("tell sqlite3");
+            drop(input);
+            let output = shell.wait_with_output().expect("sqlite3");
+            assert!(output.status.success(), "sqlite3 on {}", database.display());
+            String::from_utf8(output.stdout).expect("UTF-8")
+        };
+        for mode in ["wal", "delete"] {
+            let name = format!("{mode}.db");
+            let fill = format!(
             "PRAGMA journal_mode={mode}; CREATE TABLE t(a INTEGER PRIMARY KEY, b TEXT, c BLOB);
              WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i+1 FROM n WHERE i < 5000)
              INSERT INTO t SELECT i, printf('row %d', i), zeroblob(i % 300) FROM n;
              CREATE INDEX b ON t(b); UPDATE t SET c = b || c WHERE a % 3 = 0; DELETE FROM t WHERE a % 7 = 0; VACUUM;"
         );
-        let changes: String = (0..50)
-            .map(|n| format!("INSERT INTO t(b) VALUES('late {n}');\n"))
-            .collect();
-        for place in [&plain, &volume] {
-            sqlite(&place.join(&name), &fill);
-            sqlite(&place.join(&name), &changes);
+            let changes: String = (0..50)
+                .map(|n| format!("INSERT INTO t(b) VALUES('late {n}');\n"))
+                .collect();
+            for place in [&plain, &volume] {
+                sqlite(&place.join(&name), &fill);
+                sqlite(&place.join(&name), &changes);
+            }
         }
-    }
-    machine.remount();
-    for mode in ["wal", "delete"] {
-        let name = format!("{mode}.db");
-        assert_eq!(
-            sqlite(&volume.join(&name), "PRAGMA integrity_check;"),
-            "ok\n"
-        );
-        let dump = |place: &Path| sqlite(&place.join(&name), ".dump");
-        assert!(
-            dump(&volume) == dump(&plain),
-            "{mode}: another content than on the plain disk"
-        );
-    }
-    machine.umount();
+        machine.remount();
+        for mode in ["wal", "delete"] {
+            let name = format!("{mode}.db");
+            assert_eq!(
+                sqlite(&volume.join(&name), "PRAGMA integrity_check;"),
+                "ok\n"
+            );
+            let dump = |place: &Path| sqlite(&place.join(&name), ".dump");
+            assert!(
+                dump(&volume) == dump(&plain),
+                "{mode}: another content than on the plain disk"
+            );
+        }
+        machine.umount();
+    });
 }
 
 /// A tree with everything that a backup program carries.
@@ -257,74 +263,72 @@ fn age(at: &Path, first: i64) -> i64 {
 
 #[test]
 fn rsync_with_links_acls_and_xattrs() {
-    if !have(&["rsync"]) {
-        return;
-    }
-    let machine = Machine::new();
-    let plain = machine.plain("tree");
-    varied(&plain);
-    let volume = machine.mount_for_devices();
-    let from = format!("{}/", plain.display());
-    let rsync = |options: &[&str]| {
-        let mut rsync = Command::new("rsync");
-        said(
-            rsync
-                .args(["-aHAX", "--sparse"])
-                .args(options)
-                .arg(&from)
-                .arg(volume.join("copy")),
-        )
-    };
-    rsync(&[]);
-    machine.remount();
-    same::assert_same(&plain, &volume.join("copy"));
-    assert_eq!(
-        rsync(&["--dry-run", "--itemize-changes", "--checksum"]),
-        "",
-        "rsync sees differences"
-    );
-    machine.umount();
+    on_each_kind(&["rsync"], |machine| {
+        let plain = machine.plain("tree");
+        varied(&plain);
+        let volume = machine.mount_for_devices();
+        let from = format!("{}/", plain.display());
+        let rsync = |options: &[&str]| {
+            let mut rsync = Command::new("rsync");
+            said(
+                rsync
+                    .args(["-aHAX", "--sparse"])
+                    .args(options)
+                    .arg(&from)
+                    .arg(volume.join("copy")),
+            )
+        };
+        rsync(&[]);
+        machine.remount();
+        same::assert_same(&plain, &volume.join("copy"));
+        assert_eq!(
+            rsync(&["--dry-run", "--itemize-changes", "--checksum"]),
+            "",
+            "rsync sees differences"
+        );
+        machine.umount();
+    });
 }
 
 #[test]
 fn tar_of_twenty_thousand_files() {
-    if !have(&["tar"]) {
-        return;
-    }
-    let machine = Machine::new();
-    let plain = machine.plain("tree");
-    for dir in 0..200 {
-        let dir = plain.join(format!("{}/{dir}", dir % 14));
-        fs::create_dir_all(&dir).expect("mkdir");
-        for file in 0..100_u64 {
-            let path = dir.join(format!("file {file}"));
-            let data =
-                crate::model::rng::Rng::bytes(file, [0, 10, 100, 1000, 5000][file as usize % 5]);
-            fs::write(&path, data).expect("write");
-            fs::set_permissions(
-                &path,
-                fs::Permissions::from_mode(0o600 | (file as u32 % 0o100)),
-            )
-            .expect("chmod");
+    on_each_kind(&["tar"], |machine| {
+        let plain = machine.plain("tree");
+        for dir in 0..200 {
+            let dir = plain.join(format!("{}/{dir}", dir % 14));
+            fs::create_dir_all(&dir).expect("mkdir");
+            for file in 0..100_u64 {
+                let path = dir.join(format!("file {file}"));
+                let data = crate::model::rng::Rng::bytes(
+                    file,
+                    [0, 10, 100, 1000, 5000][file as usize % 5],
+                );
+                fs::write(&path, data).expect("write");
+                fs::set_permissions(
+                    &path,
+                    fs::Permissions::from_mode(0o600 | (file as u32 % 0o100)),
+                )
+                .expect("chmod");
+            }
         }
-    }
-    let volume = machine.mount();
-    fs::create_dir(volume.join("tree")).expect("mkdir");
-    let mut pack = Command::new("tar");
-    pack.args(["--format=posix", "-C"])
-        .arg(&plain)
-        .args(["-cf", "-", "."]);
-    let mut pack = pack.stdout(Stdio::piped()).spawn().expect("tar");
-    let mut unpack = Command::new("tar");
-    unpack
-        .arg("-C")
-        .arg(volume.join("tree"))
-        .args(["-xpf", "-"]);
-    run(unpack.stdin(pack.stdout.take().expect("a pipe")));
-    assert!(pack.wait().expect("tar").success());
-    machine.remount();
-    same::assert_same(&plain, &volume.join("tree"));
-    run(Command::new("rm").arg("-r").arg(volume.join("tree")));
-    assert_eq!(fs::read_dir(&volume).expect("readdir").count(), 0);
-    machine.umount();
+        let volume = machine.mount();
+        fs::create_dir(volume.join("tree")).expect("mkdir");
+        let mut pack = Command::new("tar");
+        pack.args(["--format=posix", "-C"])
+            .arg(&plain)
+            .args(["-cf", "-", "."]);
+        let mut pack = pack.stdout(Stdio::piped()).spawn().expect("tar");
+        let mut unpack = Command::new("tar");
+        unpack
+            .arg("-C")
+            .arg(volume.join("tree"))
+            .args(["-xpf", "-"]);
+        run(unpack.stdin(pack.stdout.take().expect("a pipe")));
+        assert!(pack.wait().expect("tar").success());
+        machine.remount();
+        same::assert_same(&plain, &volume.join("tree"));
+        run(Command::new("rm").arg("-r").arg(volume.join("tree")));
+        assert_eq!(fs::read_dir(&volume).expect("readdir").count(), 0);
+        machine.umount();
+    });
 }
