@@ -82,9 +82,8 @@ pub trait FileSystem: Send + Sync + 'static {
         data: &[u8],
         kill_privileges: bool,
     ) -> Result<()>;
-    /// A descriptor was closed: delayed errors are reported here.
-    fn flush(&self, node: NodeId, handle: Handle) -> Result<()>;
-    /// The last descriptor of this handle is gone.
+    /// The last descriptor of this handle is gone. The program that closed it hears of no error: all that it wrote is
+    /// written, and what may fail here must be made good by the next open or mount.
     fn release(&self, node: NodeId, handle: Handle) -> Result<()>;
     /// Makes the file's content durable (and its attributes, unless `data_only`).
     fn fsync(&self, node: NodeId, handle: Handle, data_only: bool) -> Result<()>;

@@ -153,10 +153,13 @@ pub(super) fn send(device: BorrowedFd<'_>, message: &[u8]) -> io::Result<()> {
     }
 }
 
-/// Tells the log about damage: the person who reads EIO in a program looks there for the reason.
+/// Tells the log about damage: the person who reads EIO in a program looks there for the reason. And of what fails when a
+/// file is closed: no program hears of it.
 fn report(header: &InHeader, failure: &Failure) {
-    let Failure::Fs(error @ fs::Error::Damaged(_)) = failure else {
-        return;
+    let error = match failure {
+        Failure::Fs(error @ fs::Error::Damaged(_)) => error,
+        Failure::Fs(error) if header.opcode == abi::RELEASE => error,
+        _ => return,
     };
     let operation = abi::opcode_name(header.opcode).unwrap_or("request");
     let node = header.nodeid;

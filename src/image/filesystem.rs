@@ -179,10 +179,6 @@ impl FileSystem for Image {
     ) -> Result<()> {
         self.changing().write(node, offset, data, kill_privileges)
     }
-    /// No error is delayed: content is written at once, and a commit that fails is told by fsync.
-    fn flush(&self, _: NodeId, _: Handle) -> Result<()> {
-        Ok(())
-    }
     fn release(&self, node: NodeId, _: Handle) -> Result<()> {
         if self.core.nodes.close(node) {
             self.core.let_go(node);

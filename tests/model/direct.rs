@@ -180,8 +180,6 @@ impl Direct {
             return Ok(());
         };
         let fs = self.fs();
-        fs.flush(opened.node, opened.handle)
-            .map_err(|e| e.errno())?;
         fs.release(opened.node, opened.handle)
             .map_err(|e| e.errno())
     }

@@ -91,7 +91,6 @@ fn operations_cost_no_more_requests_than_needed() {
         ("GETXATTR", 1.0),
         ("WRITE", 1.0),
         ("SETATTR", 1.0),
-        ("FLUSH", 1.0),
     ];
     at_most("create, write, close", &spent, &create);
 
@@ -101,12 +100,7 @@ fn operations_cost_no_more_requests_than_needed() {
             assert_eq!(rustix::io::read(&file, &mut [0; 8192]), Ok(4096));
         }
     });
-    let read = [
-        ("LOOKUP", 1.0),
-        ("OPEN", 1.0),
-        ("READ", 1.0),
-        ("FLUSH", 1.0),
-    ];
+    let read = [("LOOKUP", 1.0), ("OPEN", 1.0), ("READ", 1.0)];
     at_most("open, read, close", &spent, &read);
 
     let spent = bench.measure(|point| {

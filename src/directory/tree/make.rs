@@ -8,6 +8,7 @@ use super::node::Children;
 use super::*;
 use crate::sys::umask;
 use rustix::fd::BorrowedFd;
+use rustix::fs::Statx;
 use rustix::io::Errno;
 
 impl Directory {
@@ -25,10 +26,10 @@ impl Directory {
         self.announce(handle.as_fd(), &sealed)?;
         umask::set(caller.umask);
         let fd = self.backing().create(handle.as_fd(), &sealed.entry, mode)?;
-        self.own(parent, Object::Open(fd.as_fd()), mode, caller)?;
+        let stat = self.own(parent, Object::Open(fd.as_fd()), mode, caller)?;
         let hint = hint(&self.trail(parent), dir.id.0, name);
         let file = File::empty(self.store.clone(), fd, dir.id.0, hint);
-        self.opened_entry(Some((parent, &sealed)), file)
+        self.opened_entry(Some((parent, &sealed)), file, &stat)
     }
 
     pub(super) fn create_nameless(
@@ -44,11 +45,9 @@ impl Directory {
         let fd = self
             .backing()
             .tmpfile(handle.as_fd(), mode, !flags.unlinkable)?;
-        self.own(parent, Object::Open(fd.as_fd()), mode, caller)?;
-        self.opened_entry(
-            None,
-            File::empty(self.store.clone(), fd, dir.id.0, Vec::new()),
-        )
+        let stat = self.own(parent, Object::Open(fd.as_fd()), mode, caller)?;
+        let file = File::empty(self.store.clone(), fd, dir.id.0, Vec::new());
+        self.opened_entry(None, file, &stat)
     }
 
     /// The entry of a file just made, open for writing.
@@ -56,8 +55,8 @@ impl Directory {
         &self,
         place: Option<(&Arc<Node>, &Sealed)>,
         file: File,
+        stat: &Statx,
     ) -> Result<(Entry, Handle)> {
-        let stat = file.with_fd(|fd| backing::stat(Object::Open(fd)))?;
         let (node, _) = self.nodes.refer(stat.stx_ino, Kind::File, None);
         if let Some((parent, sealed)) = place {
             node.add_place(parent, &sealed.entry);
@@ -70,7 +69,7 @@ impl Directory {
         Ok((
             Entry {
                 node: node.id,
-                attr: self.attr(&node, &stat),
+                attr: self.attr(&node, stat),
             },
             0,
         ))
@@ -92,13 +91,9 @@ impl Directory {
         umask::set(caller.umask);
         self.backing()
             .mknod(handle.as_fd(), &sealed.entry, mode, rdev)?;
-        self.own(
-            parent,
-            Object::At(handle.as_fd(), &sealed.entry),
-            mode,
-            caller,
-        )?;
-        self.entry(parent, handle.as_fd(), &sealed.entry, None)
+        let object = Object::At(handle.as_fd(), &sealed.entry);
+        let stat = self.own(parent, object, mode, caller)?;
+        self.entry_of(parent, handle.as_fd(), &sealed.entry, None, &stat)
     }
 
     pub(super) fn make_directory(
@@ -119,13 +114,9 @@ impl Directory {
         umask::set(caller.umask);
         self.backing().mkdir(handle.as_fd(), &sealed.entry, mode)?;
         children.insert(name, id);
-        self.own(
-            parent,
-            Object::At(handle.as_fd(), &sealed.entry),
-            mode,
-            caller,
-        )?;
-        let entry = self.entry(parent, handle.as_fd(), &sealed.entry, Some(id))?;
+        let object = Object::At(handle.as_fd(), &sealed.entry);
+        let stat = self.own(parent, object, mode, caller)?;
+        let entry = self.entry_of(parent, handle.as_fd(), &sealed.entry, Some(id), &stat)?;
         // What was just made has no subdirectories: it need not be scanned.
         self.nodes.get(entry.node)?.dir()?.children.write().subdirs = Some(HashMap::new());
         Ok(entry)
@@ -147,13 +138,9 @@ impl Directory {
         let stored = self.seal_target(target)?;
         self.backing()
             .symlink(&stored, handle.as_fd(), &sealed.entry)?;
-        self.own(
-            parent,
-            Object::At(handle.as_fd(), &sealed.entry),
-            0o777,
-            caller,
-        )?;
-        self.entry(parent, handle.as_fd(), &sealed.entry, None)
+        let object = Object::At(handle.as_fd(), &sealed.entry);
+        let stat = self.own(parent, object, 0o777, caller)?;
+        self.entry_of(parent, handle.as_fd(), &sealed.entry, None, &stat)
     }
 
     pub(super) fn hard_link(
@@ -224,32 +211,30 @@ impl Directory {
         Ok(self.backing().sync_dir(handle)?)
     }
 
-    /// Gives a new object to the caller, as the kernel does: the group is the parent's where that is set-group-ID.
+    /// Gives a new object to the caller, as the kernel does: the group is the parent's where that is set-group-ID. Returns
+    /// its attributes.
     fn own(
         &self,
         parent: &Arc<Node>,
         object: Object<'_>,
         mode: u32,
         caller: &Caller,
-    ) -> Result<()> {
-        if !rustix::process::geteuid().is_root() {
-            return Ok(());
-        }
+    ) -> Result<Statx> {
         let stat = backing::stat(object)?;
+        if !self.as_root || (stat.stx_uid, stat.stx_gid) == (caller.uid, caller.gid) {
+            return Ok(stat);
+        }
         let inherits = self.with_object(parent, |object| {
             Ok(backing::stat(object)?.stx_mode & 0o2000 != 0)
         });
         let uid = (stat.stx_uid != caller.uid).then_some(caller.uid);
         let gid = (stat.stx_gid != caller.gid && !inherits?).then_some(caller.gid);
-        if uid.is_none() && gid.is_none() {
-            return Ok(());
-        }
         self.backing().set_owner(object, uid, gid)?;
         // A change of owner clears these on files.
         let is_link = Kind::from_mode(u32::from(stat.stx_mode)) == Some(Kind::Symlink);
         if mode & 0o6000 != 0 && !is_link {
             self.backing().set_mode(object, u32::from(stat.stx_mode))?;
         }
-        Ok(())
+        Ok(backing::stat(object)?)
     }
 }

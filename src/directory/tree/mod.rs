@@ -60,6 +60,8 @@ pub struct Directory {
     /// The volume's own directory, `.cryptfs`.
     own: OwnedFd,
     long_targets: link::LongTargets,
+    /// New objects may belong to others.
+    as_root: bool,
 }
 
 impl Directory {
@@ -92,6 +94,7 @@ impl Directory {
             next_handle: AtomicU64::new(1),
             own,
             long_targets,
+            as_root: rustix::process::geteuid().is_root(),
         })
     }
 
@@ -253,9 +256,6 @@ impl FileSystem for Directory {
         kill_privileges: bool,
     ) -> Result<()> {
         self.write_content(&self.nodes.get(node)?, offset, data, kill_privileges)
-    }
-    fn flush(&self, node: NodeId, _: Handle) -> Result<()> {
-        self.content(node)?.settle()
     }
     fn release(&self, node: NodeId, _: Handle) -> Result<()> {
         self.close_content(&self.nodes.get(node)?)

@@ -1,11 +1,11 @@
 //! Open files.
 use rustix::fs::{FallocateFlags, OFlags};
 
-use super::{Answer, Call, Failure};
+use super::{Answer, Call};
 use crate::fs::{Allocate, Error, NodeId, OpenFlags, Whence};
 use crate::fuse::abi::{
-    self, CopyFileRangeIn, FOPEN_KEEP_CACHE, FallocateIn, FlushIn, FsyncIn, LseekIn, OpenIn,
-    ReadIn, ReleaseIn, WriteIn,
+    self, CopyFileRangeIn, FOPEN_KEEP_CACHE, FallocateIn, FsyncIn, LseekIn, OpenIn, ReadIn,
+    ReleaseIn, WriteIn,
 };
 use crate::fuse::encode;
 
@@ -60,16 +60,6 @@ impl Call<'_> {
     fn closed_for_writing(&self) {
         if let Some(mtime) = self.shared.writers.close(self.node()) {
             self.shared.restore_mtime(self.node(), mtime);
-        }
-    }
-
-    /// A file system that never delays an error says `NotSupported` here: told so once, the kernel saves the request at
-    /// each close.
-    pub(super) fn flush(&mut self) -> Answer {
-        let arg = FlushIn::parse(&mut self.body)?;
-        match self.fs.flush(self.node(), arg.fh) {
-            Err(Error::NotSupported) => Err(Failure::Unknown),
-            answer => Ok(answer?),
         }
     }
 

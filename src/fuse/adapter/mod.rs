@@ -85,7 +85,8 @@ impl Call<'_> {
     /// Serves it.
     ///
     /// `Unknown` makes the kernel stop asking: for an ACCESS, which `default_permissions` makes needless, for locks and
-    /// poll, which it keeps itself, and for what is newer than we are.
+    /// poll, which it keeps itself, for a FLUSH at each close, before which it has written all pages and told the errors of
+    /// that, and for what is newer than we are.
     pub(super) fn serve(&mut self) -> Outcome {
         Outcome::Reply(match self.header.opcode {
             abi::FORGET | abi::BATCH_FORGET => {
@@ -117,7 +118,6 @@ impl Call<'_> {
             abi::OPEN => self.open(),
             abi::READ => self.read(),
             abi::WRITE => self.write(),
-            abi::FLUSH => self.flush(),
             abi::RELEASE => self.release(),
             abi::FSYNC => self.fsync(),
             abi::FALLOCATE => self.fallocate(),
@@ -138,7 +138,7 @@ impl Call<'_> {
 
             abi::IOCTL => self.ioctl(),
 
-            abi::INIT | abi::ACCESS | abi::BMAP | abi::POLL => Err(Failure::Unknown),
+            abi::INIT | abi::ACCESS | abi::BMAP | abi::FLUSH | abi::POLL => Err(Failure::Unknown),
             _ => Err(Failure::Unknown),
         })
     }

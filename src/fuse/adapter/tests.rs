@@ -98,9 +98,6 @@ impl FileSystem for Yes {
     fn write(&self, n: NodeId, h: Handle, offset: u64, data: &[u8], kill: bool) -> Result<()> {
         Ok(())
     }
-    fn flush(&self, node: NodeId, handle: Handle) -> Result<()> {
-        Ok(())
-    }
     fn release(&self, node: NodeId, handle: Handle) -> Result<()> {
         Ok(())
     }

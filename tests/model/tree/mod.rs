@@ -335,10 +335,6 @@ impl FileSystem for Tree {
         })
     }
 
-    fn flush(&self, node: NodeId, handle: Handle) -> Result<()> {
-        self.state.lock().handle(node, handle).map(drop)
-    }
-
     fn release(&self, node: NodeId, handle: Handle) -> Result<()> {
         self.state.lock().close(node, handle)
     }
