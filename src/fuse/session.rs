@@ -234,11 +234,12 @@ fn refused(point: &Path, source: io::Error) -> Error {
     }
 }
 
-/// Lets the kernel read ahead as much as one request can carry; its default is 128 KiB. Root may, others do without.
+/// Lets the kernel read two large requests ahead, so that two workers decrypt while the caller takes its data; its default
+/// is 128 KiB. Root may, others do without.
 fn tune_readahead(point: &Path) {
     if let Ok(Some(mount)) = sys::mountinfo::mount_at(point) {
         let (major, minor) = mount.device;
         let file = format!("/sys/class/bdi/{major}:{minor}/read_ahead_kb");
-        let _ = std::fs::write(file, (MAX_IO / 1024).to_string());
+        let _ = std::fs::write(file, (2 * MAX_IO / 1024).to_string());
     }
 }
