@@ -479,3 +479,32 @@ fn an_independent_reader_reads_the_same() {
         golden.assert_reads_the_same(&[&by_password[..], &by_kit[..]].concat());
     }
 }
+
+#[test]
+fn an_independent_reader_reads_an_image() {
+    if !can_run_the_reader() {
+        return;
+    }
+    let dir = tempfile::tempdir().expect("a directory");
+    let wanted = make::image(dir.path());
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/read_image.py");
+    let mut reader = Command::new("python3");
+    let read = reader
+        .env("PYTHONDONTWRITEBYTECODE", "1")
+        .arg(script)
+        .arg(dir.path().join("image"))
+        .arg("--keystore")
+        .arg(dir.path().join("keystore"))
+        .output()
+        .expect("python3 runs");
+    let said = String::from_utf8_lossy(&read.stderr);
+    assert!(read.status.success(), "{said}");
+    let found: Value = serde_json::from_slice(&read.stdout).expect("JSON");
+    let (wanted, found) = (wanted.as_array(), found.as_array());
+    let (wanted, found) = (wanted.expect("entries"), found.expect("entries"));
+    assert_eq!(wanted.len(), found.len());
+    wanted
+        .iter()
+        .zip(found)
+        .for_each(|(wanted, found)| assert_eq!(wanted, found));
+}

@@ -8,7 +8,9 @@ use cryptfs::fs::*;
 use cryptfs::recover::{How, file_system};
 use cryptfs::volume::header::NameEncoding;
 use cryptfs::volume::protector::NewProtector;
-use cryptfs::volume::{CreateOptions, Credential, Keystore, ProtectorState, create, date, kit};
+use cryptfs::volume::{
+    CreateOptions, Credential, Keystore, ProtectorState, Site, create, date, kit,
+};
 use data_encoding::HEXLOWER;
 use serde_json::json;
 use std::ffi::OsStr;
@@ -97,6 +99,32 @@ fn make_one(dir: &Path, options: &CreateOptions) {
     files.close().expect("a clean end");
     let text = format!("{manifest:#}\n");
     std::fs::write(dir.join("manifest.json"), text).expect("the manifest");
+}
+
+/// Makes an image with the same content; what is in it.
+pub fn image(dir: &Path) -> serde_json::Value {
+    let keystore = Keystore::create(Some(&dir.join("keystore"))).expect("a keystore");
+    let size = 16 << 20;
+    let options = CreateOptions {
+        site: Site::Image {
+            size: Some(size),
+            preallocate: false,
+            overwrite: false,
+        },
+        ..CreateOptions::default()
+    };
+    let made = create(&dir.join("image"), &options, &keystore).expect("an image");
+    let fd = made.volume.place().as_fd().try_clone_to_owned();
+    let keys = Arc::new(made.volume.keys().expect("keys"));
+    let owner = (Made::caller().uid, Made::caller().gid);
+    cryptfs::image::format(fd.expect("a descriptor"), size, keys, owner).expect("a file system");
+    let opened = made.volume.into_opened().expect("keys");
+    let files = file_system(opened, &How::default()).expect("a tree");
+    fill(&Made {
+        files: files.clone(),
+    });
+    files.close().expect("a clean end");
+    tree(&*files)
 }
 
 /// What is made, path by path.

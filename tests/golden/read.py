@@ -187,7 +187,8 @@ class Header:
         self.compat, self.ro_compat, incompat = struct.unpack_from("<3Q", raw, 56)
         require(incompat == 0, "features")
         kind, profile, self.cipher, self.tag, name_cipher, self.encoding = raw[80:86]
-        require((kind, profile, name_cipher) == (1, 1, 1), "kind, profile or name cipher")
+        require(kind in (1, 2) and (profile, name_cipher) == (1, 1), "kind, profile or name cipher")
+        self.kind = kind
         require(self.cipher in (1, 2) and self.tag in (1, 2) and self.encoding in (1, 2), "ciphers")
         self.root, self.label, self.computer = raw[88:100], text(raw[104:168]), text(raw[168:232])
         for start, end in ((86, 88), (100, 104), (232, 512), (2560, 3072), (15360, 16320)):
@@ -275,17 +276,17 @@ class Polyval:
 
 
 class FileKeys:
-    def __init__(self, header, fvek, file_id):
-        content = hkdf(header.uuid, fvek, "content", file_id, 64)
+    def __init__(self, header, fvek, context, labels=("content", "tag")):
+        content = hkdf(header.uuid, fvek, labels[0], context, 64)
         self.xts = content if header.cipher == 1 else content[:32]
         half = len(self.xts) // 2
         require(self.xts[:half] != self.xts[half:], "two keys")
-        self.tag_key = hkdf(header.uuid, fvek, "tag", file_id, 48)
+        self.tag_key = hkdf(header.uuid, fvek, labels[1], context, 48)
         self.algorithm = header.tag
         self.polyval = Polyval(self.tag_key[:16]) if self.algorithm == 1 else None
 
     def tag(self, index, page):
-        data = struct.pack("<QQ", index, PAYLOAD) + page[16:]
+        data = struct.pack("<QQ", index, len(page) - 32) + page[16:]
         if self.algorithm == 2:
             return hmac256(self.tag_key[16:], data)[:16]
         aes = Cipher(algorithms.AES(self.tag_key[16:]), modes.ECB()).encryptor()
