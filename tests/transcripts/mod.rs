@@ -61,6 +61,7 @@ impl Bench {
     }
 
     /// `cryptfs`, killed a moment after it has begun.
+    #[cfg_attr(not(feature = "fuse"), allow(dead_code))] // only commands that mount are killed
     pub fn killed(&self, arguments: &[&str], input: &str) {
         let mut child = self.start(Path::new(env!("CARGO_BIN_EXE_cryptfs")), arguments);
         let _ = child
