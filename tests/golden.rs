@@ -480,13 +480,46 @@ fn an_independent_reader_reads_the_same() {
     }
 }
 
+/// The golden image, unpacked, and the tree that must be in it.
+fn golden_image() -> (tempfile::TempDir, Value) {
+    let dir = tempfile::tempdir().expect("a directory");
+    let kept = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden");
+    let mut tar = Command::new("tar");
+    tar.arg("-C").arg(dir.path()).arg("-xf");
+    let unpacked = tar.arg(kept.join("v1-image.tar")).status().expect("tar");
+    assert!(unpacked.success());
+    let manifest = std::fs::read(kept.join("v1-image.json")).expect("a manifest");
+    let mut manifest: Value = serde_json::from_slice(&manifest).expect("JSON");
+    (dir, manifest["tree"].take())
+}
+
+fn assert_entries(wanted: &Value, found: &Value) {
+    let (wanted, found) = (wanted.as_array(), found.as_array());
+    let (wanted, found) = (wanted.expect("entries"), found.expect("entries"));
+    assert_eq!(wanted.len(), found.len());
+    let pairs = wanted.iter().zip(found);
+    pairs.for_each(|(wanted, found)| assert_eq!(wanted, found));
+}
+
 #[test]
-fn an_independent_reader_reads_an_image() {
+fn the_image_opens_by_its_keystore() {
+    let (dir, wanted) = golden_image();
+    let keystore = Keystore::open(Some(&dir.path().join("keystore"))).expect("a keystore");
+    let locked = Locked::open(&dir.path().join("image")).expect("an image");
+    let volume = locked
+        .unlock_auto(&keystore, Rollback::Refuse)
+        .expect("unlocked");
+    let opened = volume.into_opened().expect("keys");
+    let files = file_system(opened, &How::to_read()).expect("the tree opens");
+    assert_entries(&wanted, &tree(&*files));
+}
+
+#[test]
+fn an_independent_reader_reads_the_image() {
     if !can_run_the_reader() {
         return;
     }
-    let dir = tempfile::tempdir().expect("a directory");
-    let wanted = make::image(dir.path());
+    let (dir, wanted) = golden_image();
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/read_image.py");
     let mut reader = Command::new("python3");
     let read = reader
@@ -500,11 +533,5 @@ fn an_independent_reader_reads_an_image() {
     let said = String::from_utf8_lossy(&read.stderr);
     assert!(read.status.success(), "{said}");
     let found: Value = serde_json::from_slice(&read.stdout).expect("JSON");
-    let (wanted, found) = (wanted.as_array(), found.as_array());
-    let (wanted, found) = (wanted.expect("entries"), found.expect("entries"));
-    assert_eq!(wanted.len(), found.len());
-    wanted
-        .iter()
-        .zip(found)
-        .for_each(|(wanted, found)| assert_eq!(wanted, found));
+    assert_entries(&wanted, &found);
 }

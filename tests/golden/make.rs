@@ -101,10 +101,21 @@ fn make_one(dir: &Path, options: &CreateOptions) {
     std::fs::write(dir.join("manifest.json"), text).expect("the manifest");
 }
 
+#[test]
+#[ignore = "makes a golden image: a new format's only"]
+fn make_image() {
+    let base = std::env::var_os("CRYPTFS_GOLDEN").expect("a directory to make it in");
+    let dir = Path::new(&base).join("v1-image");
+    std::fs::create_dir_all(&dir).expect("a directory");
+    let manifest = json!({"tree": image(&dir)});
+    let text = format!("{manifest:#}\n");
+    std::fs::write(dir.join("manifest.json"), text).expect("the manifest");
+}
+
 /// Makes an image with the same content; what is in it.
-pub fn image(dir: &Path) -> serde_json::Value {
+fn image(dir: &Path) -> serde_json::Value {
     let keystore = Keystore::create(Some(&dir.join("keystore"))).expect("a keystore");
-    let size = 16 << 20;
+    let size = 8 << 20;
     let options = CreateOptions {
         site: Site::Image {
             size: Some(size),
