@@ -3,6 +3,7 @@
 //! | module | what it proves |
 //! | --- | --- |
 //! | [`vectors`] | the standards' vectors, and our own from an independent implementation |
+//! | [`backing`] | the disk below refuses, fills up, or is changed behind the volume's back |
 //! | [`crash`] | a power cut before every operation loses nothing that was promised |
 //! | [`directory`] | the directory layer through its trait, and the format's rules |
 //! | [`golden`] | volumes of format 1 open for ever; a reader written from the manual alone agrees |
@@ -32,6 +33,7 @@
 
 #[cfg(feature = "fuse")]
 mod acceptance;
+mod backing;
 mod crash;
 mod directory;
 mod docs;

@@ -51,9 +51,10 @@ impl Core {
         let free = space.available() + space.waiting();
         let (blocks, in_use) = (space.pages() - fixed, space.in_use());
         let mut room = (space.room() + space.waiting()).saturating_sub(CHANGE);
+        let cushion = space.reserve();
         drop(space);
         if let Some(below) = self.store.ground.pages.device.room_below(in_use) {
-            room = room.min(below);
+            room = room.min(below.saturating_sub(cushion));
         }
         Statfs {
             bsize: PAGE as u32,

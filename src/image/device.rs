@@ -3,6 +3,7 @@
 use super::layout::PAGE;
 use crate::fs::Result;
 use rustix::fs::{FallocateFlags, fallocate};
+use rustix::io::Errno;
 use std::fs::File;
 use std::ops::Range;
 use std::os::fd::OwnedFd;
@@ -99,15 +100,23 @@ impl Device {
         Ok(())
     }
 
+    /// Has the file system below set space aside for pages. False: it has none. Where freed space is not given back there
+    /// is nothing to be done.
+    pub fn set_aside(&self, pages: Range<u64>) -> bool {
+        if !self.punch.load(Relaxed) {
+            return true;
+        }
+        let (offset, length) = bytes(&pages);
+        let set_aside = fallocate(&self.file, FallocateFlags::KEEP_SIZE, offset, length);
+        !matches!(set_aside, Err(Errno::NOSPC | Errno::DQUOT))
+    }
+
     /// Gives pages back to the file system below, where it can take them.
     pub fn punch(&self, pages: Range<u64>) {
         if !self.punch.load(Relaxed) {
             return;
         }
-        let (offset, length) = (
-            pages.start * PAGE as u64,
-            (pages.end - pages.start) * PAGE as u64,
-        );
+        let (offset, length) = bytes(&pages);
         let flags = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
         match fallocate(&self.file, flags, offset, length) {
             Ok(()) => {
@@ -119,4 +128,10 @@ impl Device {
             Err(_) => self.punch.store(false, Relaxed),
         }
     }
+}
+
+/// Offset and length.
+fn bytes(pages: &Range<u64>) -> (u64, u64) {
+    let length = (pages.end - pages.start) * PAGE as u64;
+    (pages.start * PAGE as u64, length)
 }

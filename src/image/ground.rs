@@ -6,6 +6,7 @@ use super::pointer::{Kind, Pointer};
 use super::space::{Purpose, Space};
 use crate::fs::{Damage, Error, Result};
 use parking_lot::Mutex;
+use rustix::io::Errno;
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
@@ -75,6 +76,34 @@ impl Ground {
         run.map(|run| run.start).ok_or(Error::NoSpace)
     }
 
+    /// Writes nodes, for which a full disk below has to take the cushion back.
+    pub fn write_nodes(&self, first: u64, sealed: &[u8]) -> Result<()> {
+        let device = &self.pages.device;
+        match device.write(first, sealed) {
+            Err(error) if is_full(&error) => {
+                self.flatten_cushion();
+                device.write(first, sealed)
+            }
+            written => written,
+        }
+    }
+
+    fn flatten_cushion(&self) {
+        let mut space = self.space.lock();
+        space.set_flat(true);
+        for range in space.cushion() {
+            self.pages.device.punch(range);
+        }
+    }
+
+    /// Has the disk below set the cushion aside again, if it can.
+    pub fn fill_cushion(&self) {
+        let mut space = self.space.lock();
+        let device = &self.pages.device;
+        let filled = (space.cushion().into_iter()).all(|range| device.set_aside(range));
+        space.set_flat(!filled);
+    }
+
     /// A page that the tree of the generation `now` drops.
     pub fn drop_page(&self, at: &Pointer, now: u64) {
         if at.generation <= self.kept.load(Relaxed) {
@@ -87,6 +116,12 @@ impl Ground {
             space.free(at.page);
         }
     }
+}
+
+/// Whether what lies below has no space left.
+fn is_full(error: &Error) -> bool {
+    let full = [Errno::NOSPC, Errno::DQUOT].map(Errno::raw_os_error);
+    full.contains(&error.errno())
 }
 
 /// Two halves: what is found in the old one moves to the young; when the young is full the old is dropped.

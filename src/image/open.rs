@@ -140,6 +140,7 @@ pub(super) fn open(fd: OwnedFd, keys: Arc<Keys>, options: &Options) -> Result<Co
         // A daemon that was killed may have left its last superblock in the page cache: what is seen now, and noted as
         // seen, must not be lost by a power cut.
         core.store.ground.pages.device.flush()?;
+        core.store.ground.fill_cushion();
         // An orphan that is damaged must not keep the rest from being mounted: it stays one.
         let _ = core.reap_all();
     }

@@ -5,6 +5,7 @@
 //!
 //! Nodes and data fill segments of their own, so that what is written together lies together and freed segments can be
 //! given back whole. The last pages, the reserve, are for nodes only: removing files writes nodes before it frees pages.
+//! The *cushion*, the last segments, is the same for the disk below a sparse image: see [`Space::cushion`].
 use super::layout::{self, KEPT, SEGMENT};
 use std::collections::{BTreeSet, VecDeque};
 use std::ops::Range;
@@ -45,6 +46,8 @@ pub struct Space {
     cursors: [u64; 2],
     /// Pages from here on are not given out.
     limit: u64,
+    /// The disk below has given the cushion away: nothing grows before it is back.
+    flat: bool,
 }
 
 impl Space {
@@ -63,6 +66,7 @@ impl Space {
             waiting: 0,
             cursors: [layout::SLOTS + layout::RING, SEGMENT],
             limit: u64::MAX,
+            flat: false,
         };
         for range in layout::fixed(pages) {
             range.for_each(|page| space.mark_used(page));
@@ -130,7 +134,34 @@ impl Space {
 
     /// Pages that can be taken now for what grows the tree.
     pub fn room(&self) -> u64 {
-        self.available.saturating_sub(self.reserve())
+        match self.flat {
+            true => 0,
+            false => self.available.saturating_sub(self.reserve()),
+        }
+    }
+
+    /// First page of the cushion: whole segments at the end that hold at least the reserve, taken only when no others
+    /// have room. A sparse image has them of the disk below beforehand. When that disk is full and a commit finds no place,
+    /// it gives the cushion back, and what is written instead sets more free.
+    pub fn cushion_start(&self) -> u64 {
+        self.pages.saturating_sub(self.reserve()) / SEGMENT * SEGMENT
+    }
+
+    /// What is free of it.
+    pub fn cushion(&self) -> Vec<Range<u64>> {
+        let pages = self.cushion_start()..self.pages;
+        let free = pages.filter(|page| !self.busy.get(*page));
+        merged(free.map(|page| page..page + 1).collect())
+    }
+
+    /// Whether the disk below has the cushion back.
+    pub fn flat(&self) -> bool {
+        self.flat
+    }
+
+    /// Says so.
+    pub fn set_flat(&mut self, flat: bool) {
+        self.flat = flat;
     }
 
     /// Pages that the map's changes may cost the next commit.
@@ -159,7 +190,8 @@ impl Space {
             return None;
         }
         let which = purpose as usize;
-        let first = match self.next_free(self.cursors[which]) {
+        let here = self.next_free(self.cursors[which]);
+        let first = match here.filter(|page| *page < self.cushion_start()) {
             Some(page) => page,
             None => {
                 let segment = self.choose(which)?;
@@ -193,21 +225,27 @@ impl Space {
         ((page / SEGMENT + 1) * SEGMENT).min(self.pages)
     }
 
-    /// The best segment after the present one: empty, else roomy, else any.
+    /// The best segment after the present one: empty, else roomy, else any; the cushion when there is no other.
     fn choose(&self, which: usize) -> Option<u64> {
         let count = self.free.len() as u64;
         let present = self.cursors[which] / SEGMENT;
         let other = self.cursors[1 - which] / SEGMENT;
-        let search = |least: u16| {
+        let cushion = self.cushion_start() / SEGMENT;
+        let search = |least: u16, segments: Range<u64>| {
             let order = (1..=count).map(|step| (present + step) % count);
             order
-                .filter(|segment| *segment != other)
+                .filter(|segment| *segment != other && segments.contains(segment))
                 .find(|segment| self.free[*segment as usize] >= least)
         };
-        let found = search(SEGMENT as u16)
-            .or_else(|| search(ROOMY))
-            .or_else(|| search(1));
-        found.or_else(|| (self.free[other as usize] > 0).then_some(other))
+        let shared = |segments: Range<u64>| {
+            (segments.contains(&other) && self.free[other as usize] > 0).then_some(other)
+        };
+        search(SEGMENT as u16, 0..cushion)
+            .or_else(|| search(ROOMY, 0..cushion))
+            .or_else(|| search(1, 0..cushion))
+            .or_else(|| shared(0..cushion))
+            .or_else(|| search(1, cushion..count))
+            .or_else(|| shared(cushion..count))
     }
 
     /// A page that no commit has referred to is not needed any more.
@@ -411,7 +449,7 @@ impl Space {
 
 /// True if it is worth a system call.
 pub fn worth_punching(range: &Range<u64>) -> bool {
-    range.end - range.start >= WORTH_PUNCHING
+    range.end.saturating_sub(range.start) >= WORTH_PUNCHING
 }
 
 fn merged(mut ranges: Vec<Range<u64>>) -> Vec<Range<u64>> {

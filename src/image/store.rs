@@ -7,10 +7,12 @@
 use super::ground::Ground;
 use super::key;
 use super::pointer::Pointer;
+use super::space::worth_punching;
 use super::superblock::Superblock;
 use super::tree::{Sink, Tree};
 use crate::fs::{Error, Result};
 use parking_lot::{Mutex, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::ops::Range;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 
 /// Nodes in memory that make the next change commit first: 16 MiB.
@@ -309,14 +311,22 @@ impl Store {
 
     /// Pages that no superblock to be kept refers to are free, and given back to the file system below.
     fn release(&self, durable: u64) {
-        let ranges = self.ground.space.lock().release(durable);
-        for range in ranges
-            .iter()
-            .filter(|range| super::space::worth_punching(range))
-        {
-            self.ground.pages.device.punch(range.clone());
+        let (ranges, cushion) = {
+            let mut space = self.ground.space.lock();
+            (space.release(durable), space.cushion_start())
+        };
+        let outside = |range: &Range<u64>| range.start..range.end.min(cushion);
+        for range in ranges.iter().map(outside).filter(worth_punching) {
+            self.ground.pages.device.punch(range);
         }
-        self.ground.space.lock().unhold(&ranges);
+        let flat = {
+            let mut space = self.ground.space.lock();
+            space.unhold(&ranges);
+            space.flat()
+        };
+        if flat {
+            self.ground.fill_cushion();
+        }
     }
 }
 

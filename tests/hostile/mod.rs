@@ -6,7 +6,7 @@
 //! sample of the larger sets; `CRYPTFS_HOSTILE=all` takes all of them.
 mod damage;
 mod directory;
-mod known;
+pub mod known;
 
 use crate::kinds::{ALL, Blind, VolumeKind};
 use crate::model::rng::Rng;

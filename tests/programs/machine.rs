@@ -1,4 +1,5 @@
 //! A machine with a keystore, a volume and a mount point, worked by the binaries as a person does.
+use crate::needs;
 use std::cell::RefCell;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -7,6 +8,7 @@ use tempfile::TempDir;
 /// Everything lies in one temporary directory, which goes with this value.
 pub struct Machine {
     home: TempDir,
+    volume: PathBuf,
     options: RefCell<Option<&'static str>>,
 }
 
@@ -35,8 +37,21 @@ pub const KINDS: [&[&str]; 2] = [&[], &["--image", "--size", "1G"]];
 impl Machine {
     /// A machine with a new volume of a kind.
     pub fn new(kind: &[&str]) -> Self {
+        let home = tempfile::tempdir().expect("a directory");
+        let volume = home.path().join("volume");
+        Self::with(home, volume, kind)
+    }
+
+    /// The same, with the volume on a disk of its own.
+    pub fn on(disk: &Disk, kind: &[&str]) -> Self {
+        let home = tempfile::tempdir().expect("a directory");
+        Self::with(home, disk.path().join("volume"), kind)
+    }
+
+    fn with(home: TempDir, volume: PathBuf, kind: &[&str]) -> Self {
         let machine = Self {
-            home: tempfile::tempdir().expect("a directory"),
+            home,
+            volume,
             options: RefCell::new(None),
         };
         std::fs::create_dir(machine.point()).expect("mkdir");
@@ -49,7 +64,7 @@ impl Machine {
 
     /// The volume.
     pub fn volume(&self) -> PathBuf {
-        self.home.path().join("volume")
+        self.volume.clone()
     }
 
     fn point(&self) -> PathBuf {
@@ -138,5 +153,69 @@ impl Drop for Machine {
                 .stderr(Stdio::null())
                 .status();
         }
+    }
+}
+
+/// A small ext4 on a loop device, which can be lost. Root only.
+pub struct Disk {
+    home: TempDir,
+    /// What the loop device reads and writes.
+    medium: PathBuf,
+}
+
+impl Disk {
+    /// A new one; `None`, and said so, where this machine cannot.
+    pub fn new(bytes: u64) -> Option<Self> {
+        if !needs::root("a disk of its own") || !needs::program("mkfs.ext4") {
+            return None;
+        }
+        let home = tempfile::tempdir().expect("a directory");
+        let medium = home.path().join("medium");
+        let disk = Self { home, medium };
+        let file = std::fs::File::create(&disk.medium).expect("create");
+        file.set_len(bytes).expect("set the length");
+        std::fs::create_dir(disk.path()).expect("mkdir");
+        run(Command::new("mkfs.ext4")
+            .args(["-q", "-m0"])
+            .arg(&disk.medium));
+        let mut mount = Command::new("mount");
+        mount
+            .args(["-o", "loop"])
+            .arg(&disk.medium)
+            .arg(disk.path());
+        let mounted = mount.stderr(Stdio::null()).status();
+        if mounted.is_ok_and(|status| status.success()) {
+            return Some(disk);
+        }
+        needs::say("no loop devices");
+        None
+    }
+
+    /// Where it is mounted.
+    pub fn path(&self) -> PathBuf {
+        self.home.path().join("mnt")
+    }
+
+    /// Takes the medium out: what is in no cache cannot be read any more, and nothing can be written.
+    pub fn lose(&self) {
+        let medium = std::fs::File::options().write(true).open(&self.medium);
+        medium
+            .and_then(|file| file.set_len(0))
+            .expect("cut the medium");
+        run(Command::new("mount")
+            .args(["-o", "remount,abort"])
+            .arg(self.path()));
+        let _ = std::fs::write("/proc/sys/vm/drop_caches", "1");
+    }
+}
+
+impl Drop for Disk {
+    fn drop(&mut self) {
+        let mut umount = Command::new("umount");
+        let _ = umount
+            .arg("-l")
+            .arg(self.path())
+            .stderr(Stdio::null())
+            .status();
     }
 }

@@ -2,7 +2,7 @@
 //! byte and attribute by attribute with the same done on the plain disk, after a remount.
 mod kill;
 mod live;
-mod machine;
+pub mod machine;
 mod same;
 
 use crate::needs;

@@ -77,7 +77,7 @@ fn write(ground: &Ground, sealed: &[(Pointer, Box<[u8; PAGE]>)]) -> Result<()> {
         for (_, cipher) in &rest[..count] {
             run.extend_from_slice(&cipher[..]);
         }
-        ground.pages.device.write(first.page, &run)?;
+        ground.write_nodes(first.page, &run)?;
         rest = &rest[count..];
     }
     Ok(())

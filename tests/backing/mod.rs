@@ -1,0 +1,12 @@
+//! What lies below a volume fails, fills up, or is changed behind its back.
+//!
+//! | module | what happens below | what must hold |
+//! | --- | --- | --- |
+//! | [`refused`] | the kernel refuses one kind of system call: ENOSPC, EDQUOT, EIO, EROFS | that errno or EIO, no other; nothing old is lost; all is well once it works again |
+//! | [`full`] | the disk below is full (through a mount) | ENOSPC, never a lost file that was acknowledged; it can be emptied and filled again |
+//! | [`changed`] | files are cut, replaced, removed; the disk goes away or turns read-only (through a mount) | an error there, and nowhere else; the daemon lives |
+#[cfg(feature = "fuse")]
+mod changed;
+#[cfg(feature = "fuse")]
+mod full;
+mod refused;
