@@ -6,6 +6,7 @@
 //! | [`backing`] | the disk below refuses, fills up, or is changed behind the volume's back |
 //! | [`crash`] | a power cut before every operation loses nothing that was promised |
 //! | [`directory`] | the directory layer through its trait, and the format's rules |
+//! | [`fuzz`] | noise for every parser: refused, never a panic |
 //! | [`golden`] | volumes of format 1 open for ever; a reader written from the manual alone agrees |
 //! | [`image`] | images: damage is an error where it is, a power cut loses nothing promised, snapshots, a full volume |
 //! | [`hostile`] | damaged backing files give errors, never other bytes |
@@ -27,6 +28,7 @@
 //! | --- | --- |
 //! | `CRYPTFS_MODEL_SEEDS`, `CRYPTFS_MOUNT_SEEDS` | seeds of the model through the trait, and mounted: `from..to` |
 //! | `CRYPTFS_CRASH`, `CRYPTFS_THREADS`, `CRYPTFS_KILLS` | rounds of power cuts, of threads, of killed daemons |
+//! | `CRYPTFS_FUZZ_SECONDS` | how long parsers get noise |
 //! | `CRYPTFS_HOSTILE=all` | every damage instead of a sample |
 //! | `CRYPTFS_REQUIRE_FUSE=1` | a machine without FUSE is a failure, not "NOT RUN" |
 #![allow(unreachable_pub)] // nothing is exported from a test binary
@@ -39,6 +41,7 @@ mod directory;
 mod docs;
 #[cfg(feature = "fuse")]
 mod drill;
+mod fuzz;
 mod golden;
 mod hostile;
 mod image;
