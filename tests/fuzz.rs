@@ -29,11 +29,13 @@ use std::time::{Duration, Instant};
 /// Inputs that once made a target panic: its name, and the bytes.
 const FOUND: [(&str, &[u8]); 0] = [];
 
+type Run = dyn Fn(&[u8]);
+
 /// A parser, and inputs that it takes.
 struct Target {
     name: &'static str,
     seeds: Vec<Vec<u8>>,
-    run: Box<dyn Fn(&[u8])>,
+    run: Box<Run>,
 }
 
 fn target(name: &'static str, seeds: Vec<Vec<u8>>, run: impl Fn(&[u8]) + 'static) -> Target {
