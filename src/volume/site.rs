@@ -88,13 +88,21 @@ fn check_empty(place: &Place) -> Result<()> {
         let entry = entry.map_err(Error::sys(path))?;
         match entry.file_name().to_bytes() {
             b"." | b".." | b"lost+found" => {}
-            name if name == PRIMARY.as_bytes() || name == META.as_bytes() => {
+            // Without any header copy: an `init` that was cut short.
+            name if [PRIMARY, META].map(str::as_bytes).contains(&name) && has_header(place) => {
                 return Err(Error::AlreadyAVolume(path.to_owned()));
             }
             _ => return Err(Error::NotEmpty(path.to_owned())),
         }
     }
     Ok(())
+}
+
+fn has_header(place: &Place) -> bool {
+    let missing = |read: io::Result<Vec<u8>>| {
+        read.is_err_and(|error| error.kind() == io::ErrorKind::NotFound)
+    };
+    !(0..COPIES).all(|index| missing(place.read_copy(index)))
 }
 
 /// Removes what header copies and the lock leave in a directory that was empty before.

@@ -10,6 +10,7 @@
 //! ```
 //!
 //! `CRYPTFS_CRASH=n` runs each workload n times, with other data and other cuts.
+mod commands;
 mod disk;
 mod judge;
 mod place;

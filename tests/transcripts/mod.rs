@@ -96,7 +96,8 @@ impl Bench {
             .expect("the program runs")
     }
 
-    fn run(&self, program: &Path, arguments: &[&str], input: &str) -> Said {
+    /// Any program, likewise.
+    pub fn run(&self, program: &Path, arguments: &[&str], input: &str) -> Said {
         let mut child = self.start(program, arguments);
         let mut stdin = child.stdin.take().expect("piped");
         // A program that reads no input may be gone already.
