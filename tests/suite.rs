@@ -20,7 +20,7 @@
 //! | [`docs`] | the manual pages and the README say what the programs do |
 //! | [`acceptance`] | nothing leaks; lost headers come back; what is refused changes nothing |
 //! | [`schema`] | what programs may rely on in `--json` outputs |
-//! | [`programs`] | git, cargo, sqlite, rsync and tar on a real mount, compared with the plain disk |
+//! | [`programs`] | git, cargo, sqlite, PostgreSQL, rsync and tar on a real mount, compared with the plain disk |
 //!
 //! Everyday runs are short. For long ones:
 //!

@@ -6,7 +6,7 @@ use crate::crypto::tag::Algorithm;
 use crate::crypto::xts::Cipher;
 use crate::volume::audit::{AuditLog, Event};
 use crate::volume::header::NameEncoding;
-use crate::volume::same_disk::{SameDisk, physical_block_size, same_disk};
+use crate::volume::same_disk::{SameDisk, same_disk, tears_units};
 use crate::volume::{CreateOptions, Keystore, Site, Volume, create, date, kit, uuid};
 use crate::{image, recover};
 use clap::{Args, ValueEnum};
@@ -223,11 +223,10 @@ fn warn_about_disks(volume: &Volume, keystore: &Keystore) {
         )),
         SameDisk::Different => {}
     }
-    if let Some(size) = physical_block_size(volume.place().as_fd())
-        && size < 4096
-    {
+    if let Some(size) = tears_units(volume.place(), volume.header()) {
         message::warning(format_args!(
             "the disk writes {size} bytes at a time: a power cut may tear the 4096-byte unit being written (it is noticed)"
         ));
+        message::hint("an image volume never writes over what is in use: cryptfs init --image");
     }
 }

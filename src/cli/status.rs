@@ -5,7 +5,7 @@ use crate::crypto::tag::Algorithm;
 use crate::crypto::xts::Cipher;
 use crate::volume::error::{date_or_never, kind_name};
 use crate::volume::header::Header;
-use crate::volume::same_disk::{SameDisk, same_disk};
+use crate::volume::same_disk::{SameDisk, same_disk, tears_units};
 use crate::volume::{self, CopyReport, Keystore, Kind, Locked, ProtectorKind, Rollback, uuid};
 use clap::Args;
 use std::path::{Path, PathBuf};
@@ -53,6 +53,8 @@ struct Status {
     /// Why it does not unlock by itself.
     locked: Option<String>,
     keystore: Option<(PathBuf, SameDisk)>,
+    /// Bytes that the disk writes at a time, where that is less than a unit.
+    tears: Option<u32>,
 }
 
 /// Runs `cryptfs status`.
@@ -117,6 +119,7 @@ fn look(path: &Path, keystore: &volume::Result<Keystore>) -> Result<Status> {
         mounted: opened.place().is_mounted(),
         locked: None,
         keystore: None,
+        tears: tears_units(opened.place(), opened.header()),
     };
     let keystore = match keystore {
         Ok(keystore) => keystore,
@@ -199,6 +202,11 @@ impl Status {
                 disks_name(*disks)
             )?,
         }
+        if let Some(size) = self.tears {
+            outln!(
+                "    Disk:               writes {size} bytes at a time: a power cut may tear a unit"
+            )?;
+        }
         outln!("    Key Protectors:")?;
         for slot in header.protectors() {
             outln!(
@@ -252,6 +260,7 @@ impl Status {
                 SameDisk::Different => Some(false),
                 SameDisk::CannotTell => None,
             }),
+            "power_cut_may_tear_units": self.tears.is_some(),
             "key_protectors": header.protectors().map(key::record).collect::<Json>(),
             "attention": self.attention(),
             "check": self.verdict().code(),

@@ -1,4 +1,6 @@
 //! Do the keystore and the volume lie on the same physical disk? Its thief would have both.
+use super::header::{Header, Kind};
+use super::place::Place;
 use rustix::fs::{self, Stat, major, minor};
 use std::collections::BTreeSet;
 use std::os::fd::AsFd;
@@ -24,8 +26,15 @@ pub fn same_disk(one: impl AsFd, other: impl AsFd) -> SameDisk {
     }
 }
 
+/// The smallest write that the disk takes whole, in bytes, where a power cut may therefore tear a unit that is written over:
+/// in a directory volume on a disk that takes less than a unit. `None`: not so, or nobody can tell.
+pub fn tears_units(place: &Place, header: &Header) -> Option<u32> {
+    let size = physical_block_size(place.as_fd())?;
+    (header.kind == Kind::Directory && size < 4096).then_some(size)
+}
+
 /// The smallest write that the disks under a file take whole, in bytes (512 or 4096, as a rule); `None`: cannot tell.
-pub fn physical_block_size(file: impl AsFd) -> Option<u32> {
+fn physical_block_size(file: impl AsFd) -> Option<u32> {
     let sizes = disks(file)?.into_iter().map(|disk| {
         let text = std::fs::read_to_string(disk.join("queue/physical_block_size")).ok()?;
         text.trim().parse().ok()

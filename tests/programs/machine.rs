@@ -110,6 +110,12 @@ impl Machine {
         self.mount()
     }
 
+    /// The same, so that other users may enter.
+    pub fn mount_for_others(&self) -> PathBuf {
+        *self.options.borrow_mut() = Some("allow_other");
+        self.mount()
+    }
+
     /// Unmounts.
     pub fn umount(&self) {
         run(self.cryptfs(&["umount"]).arg(self.point()));

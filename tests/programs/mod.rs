@@ -3,6 +3,7 @@
 mod kill;
 mod live;
 pub mod machine;
+mod postgres;
 mod same;
 
 use crate::needs;
