@@ -2,6 +2,16 @@
 //! Reading what they hold then gives an error or exactly what was written, never other bytes, never a panic; and what was
 //! not damaged is as it was.
 //!
+//! | damage | tests | directory volume | image |
+//! | --- | --- | --- | --- |
+//! | bits flipped | [`flipped_bits_are_errors`] | error in that unit | error at that page |
+//! | cut, grown | [`cut_and_grown_files_are_errors`] | error; emptied: not noticed | error |
+//! | units zeroed, swapped, moved within and across files | [`zeroed_swapped_and_spliced_units_are_errors`] | error; zeros in a sparse file and whole files: not noticed | error |
+//! | names changed, moved, planted; directory ids, links, attributes, side files | [`directory`] | error, or not listed | none of them lies in an image as such |
+//! | an older version of a unit or file | cryptfs(5) says so | not noticed | error (`image::hostile`) |
+//! | the whole volume put back | `acceptance::refusals` (header), `image::hostile` | only its header is noticed | refused |
+//! | header copies damaged, of another volume, forged, older | `acceptance::copies`, `acceptance::refusals`, `volume::header` | outvoted, repaired, refused | the same |
+//!
 //! What a kind of volume cannot notice by design stands in [`Blind`], and nothing else is allowed. Everyday runs take a
 //! sample of the larger sets; `CRYPTFS_HOSTILE=all` takes all of them.
 mod damage;
