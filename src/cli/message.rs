@@ -290,8 +290,11 @@ pub fn out(text: fmt::Arguments<'_>) -> Result<()> {
     writeln!(stdout, "{text}").map_err(Error::io(Path::new("standard output")))
 }
 
-/// Prints an error and its hint.
+/// Prints an error and its hint. Whoever closed the pipe that results went into (`| head`) has read enough.
 pub fn error(error: &Error) {
+    if matches!(error, Error::Io { source, .. } if source.kind() == io::ErrorKind::BrokenPipe) {
+        return;
+    }
     say("error", error);
     if let Some(text) = error.hint() {
         hint(text);
