@@ -7,7 +7,7 @@ use crate::fs::{Rename, SetTime, SetXattr, Time};
 use rustix::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use rustix::fs::{
     self, AtFlags, FallocateFlags, FileType, Mode, OFlags, RenameFlags, ResolveFlags, Statx,
-    StatxFlags, Timespec, Timestamps, XattrFlags,
+    StatxFlags, StatxTimestamp, Timespec, Timestamps, XattrFlags,
 };
 use rustix::io::{self, Errno, Result};
 use std::ffi::{CStr, CString};
@@ -392,10 +392,7 @@ impl Backing {
         }
         self.note(|| {
             let stat = stat(object)?;
-            let mtime = mtime.map(|_| Time {
-                sec: stat.stx_mtime.tv_sec,
-                nsec: stat.stx_mtime.tv_nsec,
-            });
+            let mtime = mtime.map(|_| time(stat.stx_mtime));
             Ok(Op::SetTimes {
                 ino: stat.stx_ino,
                 mtime,
@@ -454,6 +451,19 @@ pub fn stat(object: Object<'_>) -> Result<Statx> {
         Object::Open(file) => fs::statx(file, c"", AtFlags::EMPTY_PATH, mask),
         Object::At(dir, name) => fs::statx(dir, name, NOFOLLOW, mask),
     }
+}
+
+/// A time stamp of an object.
+pub fn time(stamp: StatxTimestamp) -> Time {
+    Time {
+        sec: stamp.tv_sec,
+        nsec: stamp.tv_nsec,
+    }
+}
+
+/// When an inode was made, where its file system tells.
+pub fn born(stat: &Statx) -> Option<Time> {
+    (stat.stx_mask & StatxFlags::BTIME.bits() != 0).then(|| time(stat.stx_btime))
 }
 
 /// Reads at `offset` until `buf` is full or the file ends; returns the bytes read.

@@ -124,7 +124,9 @@ fn files_that_are_cut_replaced_or_removed_are_errors_alone() {
     );
     fs::write(point.join("new"), "all the same").expect("the rest takes files");
     machine.remount();
-    assert_eq!(fs::read(point.join("new")).expect("read"), b"all the same");
+    // Its inode may have the number of one that was removed: nothing of that one shows in it.
+    let new = fs::read(point.join("new")).expect("read");
+    assert_eq!(String::from_utf8_lossy(&new), "all the same");
     assert!(!point.join("1").exists());
     read(&point.join("9"), 9).expect("read");
     machine.umount();

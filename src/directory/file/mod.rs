@@ -16,7 +16,7 @@ use super::backing;
 use super::layout::{self, Header};
 use super::store::Store;
 use super::unit::{self, FileId, Head, PAYLOAD, UNIT};
-use crate::fs::{Damage, Error, Result, SetTime, Time};
+use crate::fs::{Damage, Error, Result, SetTime};
 use crate::volume::keys::{Epoch, FileKeys};
 use parking_lot::{Mutex, RwLock, RwLockWriteGuard};
 use range::RangeLock;
@@ -209,10 +209,7 @@ impl State {
         if stale {
             self.rewrite_header(store, |_| {})?;
         }
-        let mtime = Time {
-            sec: times.stx_mtime.tv_sec,
-            nsec: times.stx_mtime.tv_nsec,
-        };
+        let mtime = backing::time(times.stx_mtime);
         Ok(store.backing.set_times(
             backing::Object::Open(self.fd.as_fd()),
             None,

@@ -250,7 +250,7 @@ impl Run<'_> {
             self.file(parent, handle, entry, path)?;
             self.progress.done(stat.stx_size);
         }
-        let (node, _) = self.tree.nodes.refer(stat.stx_ino, kind, id);
+        let (node, _) = self.tree.nodes.refer(&stat, kind, id);
         node.add_place(parent, entry);
         let checked = self.details(&node, handle, entry, path);
         self.tree.nodes.forget(node.id, 1);

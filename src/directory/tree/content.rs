@@ -83,7 +83,7 @@ impl Directory {
         let fd = self
             .backing()
             .open_file(handle.as_fd(), &place.name, write)?;
-        if backing::stat(Object::Open(fd.as_fd()))?.stx_ino != node.ino {
+        if !node.is(&backing::stat(Object::Open(fd.as_fd()))?) {
             return Err(Error::Stale);
         }
         let (parent, hint) = if write {

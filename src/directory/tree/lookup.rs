@@ -84,30 +84,18 @@ impl Directory {
         dir: Option<DirId>,
     ) -> Result<Entry> {
         let stat = backing::stat(Object::At(handle, name))?;
-        self.entry_of(parent, handle, name, dir, &stat)
-    }
-
-    /// The same, where the attributes are known.
-    pub(super) fn entry_of(
-        &self,
-        parent: &Arc<Node>,
-        handle: BorrowedFd<'_>,
-        name: &CStr,
-        dir: Option<DirId>,
-        stat: &Statx,
-    ) -> Result<Entry> {
         let kind = Kind::from_mode(u32::from(stat.stx_mode)).ok_or(Error::NotSupported)?;
         if (kind == Kind::Directory) != dir.is_some() {
             return Err(Damage::Malformed.into());
         }
-        let (node, new) = self.nodes.refer(stat.stx_ino, kind, dir);
+        let (node, new) = self.nodes.refer(&stat, kind, dir);
         node.add_place(parent, name);
         let checked = if new && kind == Kind::File && self.store.session.after_crash {
-            self.check_after_crash(handle, name, stat)?
+            self.check_after_crash(handle, name, &stat)?
         } else {
             None
         };
-        let mut attr = self.attr(&node, &checked.as_ref().map_or(*stat, |(stat, _)| *stat));
+        let mut attr = self.attr(&node, &checked.as_ref().map_or(stat, |(stat, _)| *stat));
         if let Some((_, size)) = checked {
             attr.size = size;
         }
@@ -142,7 +130,7 @@ impl Directory {
 
     pub(super) fn attributes(&self, node: &Arc<Node>) -> Result<Attr> {
         match self.with_object(node, |object| Ok(backing::stat(object)?)) {
-            Ok(stat) if stat.stx_ino == node.ino => Ok(self.attr(node, &stat)),
+            Ok(stat) if node.is(&stat) => Ok(self.attr(node, &stat)),
             Ok(_) => Err(Error::Stale),
             Err(error) => node.gone.lock().as_deref().copied().ok_or(error),
         }
@@ -150,10 +138,6 @@ impl Directory {
 
     /// Attributes towards the caller.
     pub(super) fn attr(&self, node: &Node, stat: &Statx) -> Attr {
-        let time = |t: rustix::fs::StatxTimestamp| Time {
-            sec: t.tv_sec,
-            nsec: t.tv_nsec,
-        };
         let size = match node.kind {
             Kind::File => node
                 .open
@@ -179,11 +163,10 @@ impl Directory {
             size,
             blocks: stat.stx_blocks,
             blksize: 4096,
-            atime: time(stat.stx_atime),
-            mtime: time(stat.stx_mtime),
-            ctime: time(stat.stx_ctime),
-            btime: (stat.stx_mask & rustix::fs::StatxFlags::BTIME.bits() != 0)
-                .then(|| time(stat.stx_btime)),
+            atime: backing::time(stat.stx_atime),
+            mtime: backing::time(stat.stx_mtime),
+            ctime: backing::time(stat.stx_ctime),
+            btime: backing::born(stat),
         }
     }
 }

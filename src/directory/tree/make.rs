@@ -10,6 +10,7 @@ use crate::sys::umask;
 use rustix::fd::BorrowedFd;
 use rustix::fs::Statx;
 use rustix::io::Errno;
+use std::ffi::CStr;
 
 impl Directory {
     pub(super) fn create_file(
@@ -57,7 +58,7 @@ impl Directory {
         file: File,
         stat: &Statx,
     ) -> Result<(Entry, Handle)> {
-        let (node, _) = self.nodes.refer(stat.stx_ino, Kind::File, None);
+        let node = self.nodes.made(stat, Kind::File, None);
         if let Some((parent, sealed)) = place {
             node.add_place(parent, &sealed.entry);
         }
@@ -73,6 +74,23 @@ impl Directory {
             },
             0,
         ))
+    }
+
+    /// The entry of anything else just made.
+    fn made_entry(
+        &self,
+        parent: &Arc<Node>,
+        name: &CStr,
+        dir: Option<DirId>,
+        stat: &Statx,
+    ) -> Result<Entry> {
+        let kind = Kind::from_mode(u32::from(stat.stx_mode)).ok_or(Error::NotSupported)?;
+        let node = self.nodes.made(stat, kind, dir);
+        node.add_place(parent, name);
+        Ok(Entry {
+            node: node.id,
+            attr: self.attr(&node, stat),
+        })
     }
 
     pub(super) fn make_node(
@@ -93,7 +111,7 @@ impl Directory {
             .mknod(handle.as_fd(), &sealed.entry, mode, rdev)?;
         let object = Object::At(handle.as_fd(), &sealed.entry);
         let stat = self.own(parent, object, mode, caller)?;
-        self.entry_of(parent, handle.as_fd(), &sealed.entry, None, &stat)
+        self.made_entry(parent, &sealed.entry, None, &stat)
     }
 
     pub(super) fn make_directory(
@@ -116,7 +134,7 @@ impl Directory {
         children.insert(name, id);
         let object = Object::At(handle.as_fd(), &sealed.entry);
         let stat = self.own(parent, object, mode, caller)?;
-        let entry = self.entry_of(parent, handle.as_fd(), &sealed.entry, Some(id), &stat)?;
+        let entry = self.made_entry(parent, &sealed.entry, Some(id), &stat)?;
         // What was just made has no subdirectories: it need not be scanned.
         self.nodes.get(entry.node)?.dir()?.children.write().subdirs = Some(HashMap::new());
         Ok(entry)
@@ -140,7 +158,7 @@ impl Directory {
             .symlink(&stored, handle.as_fd(), &sealed.entry)?;
         let object = Object::At(handle.as_fd(), &sealed.entry);
         let stat = self.own(parent, object, 0o777, caller)?;
-        self.entry_of(parent, handle.as_fd(), &sealed.entry, None, &stat)
+        self.made_entry(parent, &sealed.entry, None, &stat)
     }
 
     pub(super) fn hard_link(

@@ -84,11 +84,11 @@ impl Directory {
         if !options.read_only {
             session.begin(own.as_fd(), &backing, keys.session())?;
         }
-        let ino = backing::stat(Object::Open(root.as_fd()))?.stx_ino;
+        let stat = backing::stat(Object::Open(root.as_fd()))?;
         let long_targets = link::LongTargets::find(own.as_fd())?;
         Ok(Self {
             names: Names::new(keys.clone(), options.encoding),
-            nodes: Nodes::new(root, ino, options.root),
+            nodes: Nodes::new(root, &stat, options.root),
             store: Arc::new(Store::new(backing, keys, session, options.read_only)),
             listings: Mutex::default(),
             next_handle: AtomicU64::new(1),

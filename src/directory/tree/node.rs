@@ -1,9 +1,11 @@
 //! Nodes: what the caller has a reference to, and where it lies on the backing store.
+use super::super::backing;
 use super::super::file::File;
 use super::super::name::DirId;
-use crate::fs::{Attr, Error, Kind, NodeId, ROOT, Result};
+use crate::fs::{Attr, Error, Kind, NodeId, ROOT, Result, Time};
 use parking_lot::{Mutex, RwLock};
 use rustix::fd::OwnedFd;
+use rustix::fs::Statx;
 use std::collections::{HashMap, VecDeque};
 use std::ffi::{CStr, CString};
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
@@ -19,6 +21,8 @@ pub struct Node {
     pub id: NodeId,
     /// Backing inode number.
     pub ino: u64,
+    /// When the backing inode was made, where its file system tells: a number is used again.
+    born: Option<Time>,
     /// What it is.
     pub kind: Kind,
     /// Of a directory.
@@ -74,6 +78,11 @@ impl Node {
         self.dir.as_deref().ok_or(Error::NotDirectory)
     }
 
+    /// Whether these are the attributes of its backing inode.
+    pub fn is(&self, stat: &Statx) -> bool {
+        self.ino == stat.stx_ino && self.born == backing::born(stat)
+    }
+
     /// A place where it lies now.
     pub fn place(&self) -> Option<Place> {
         self.places.lock().first().cloned()
@@ -117,11 +126,11 @@ struct Map {
 
 impl Nodes {
     /// With the root alone, which is never forgotten.
-    pub fn new(root: OwnedFd, ino: u64, id: DirId) -> Self {
-        let node = new_node(ROOT, ino, Kind::Directory, Some(id));
+    pub fn new(root: OwnedFd, stat: &Statx, id: DirId) -> Self {
+        let node = new_node(ROOT, stat, Kind::Directory, Some(id));
         let map = Map {
             by_id: HashMap::from([(ROOT, node)]),
-            by_ino: HashMap::from([(ino, ROOT)]),
+            by_ino: HashMap::from([(stat.stx_ino, ROOT)]),
             next: ROOT + 1,
         };
         Self {
@@ -150,12 +159,15 @@ impl Nodes {
         self.map.read().by_id.values().cloned().collect()
     }
 
-    /// The node of a backing inode, made if need be, with one more reference; true if it was made.
-    pub fn refer(&self, ino: u64, kind: Kind, dir: Option<DirId>) -> (Arc<Node>, bool) {
+    /// The node of a backing inode that was found, made if need be, with one more reference; true if it was made.
+    pub fn refer(&self, stat: &Statx, kind: Kind, dir: Option<DirId>) -> (Arc<Node>, bool) {
         let known = |map: &Map| {
-            let node = map.by_ino.get(&ino).and_then(|id| map.by_id.get(id))?;
-            // A reused inode number: what the caller still holds was removed outside of cryptfs.
-            let same = node.kind == kind && node.dir.as_ref().map(|d| d.id) == dir;
+            let node = map
+                .by_ino
+                .get(&stat.stx_ino)
+                .and_then(|id| map.by_id.get(id))?;
+            // Otherwise what the caller still holds was removed outside of cryptfs.
+            let same = node.is(stat) && node.kind == kind && node.dir.as_ref().map(|d| d.id) == dir;
             same.then(|| {
                 node.references.fetch_add(1, Relaxed);
                 node.clone()
@@ -165,15 +177,16 @@ impl Nodes {
             return (node, false);
         }
         let mut map = self.map.write();
-        if let Some(node) = known(&map) {
-            return (node, false);
+        match known(&map) {
+            Some(node) => (node, false),
+            None => (map.add(stat, kind, dir), true),
         }
-        let id = map.next;
-        map.next += 1;
-        let node = new_node(id, ino, kind, dir);
-        map.by_id.insert(id, node.clone());
-        map.by_ino.insert(ino, id);
-        (node, true)
+    }
+
+    /// The node of a backing inode that was just made, with one reference. A node that has its number is of an inode that was
+    /// removed outside of cryptfs: what the caller remembers of that must not show in this one.
+    pub fn made(&self, stat: &Statx, kind: Kind, dir: Option<DirId>) -> Arc<Node> {
+        self.map.write().add(stat, kind, dir)
     }
 
     /// Takes `count` references away.
@@ -235,6 +248,15 @@ impl Nodes {
 }
 
 impl Map {
+    fn add(&mut self, stat: &Statx, kind: Kind, dir: Option<DirId>) -> Arc<Node> {
+        let id = self.next;
+        self.next += 1;
+        let node = new_node(id, stat, kind, dir);
+        self.by_id.insert(id, node.clone());
+        self.by_ino.insert(stat.stx_ino, id);
+        node
+    }
+
     fn drop_unused(&mut self, node: &Arc<Node>) {
         if node.id == ROOT || node.references.load(Relaxed) > 0 || node.open.lock().count > 0 {
             return;
@@ -246,7 +268,7 @@ impl Map {
     }
 }
 
-fn new_node(id: NodeId, ino: u64, kind: Kind, dir: Option<DirId>) -> Arc<Node> {
+fn new_node(id: NodeId, stat: &Statx, kind: Kind, dir: Option<DirId>) -> Arc<Node> {
     let dir = dir.map(|id| {
         Box::new(Dir {
             id,
@@ -256,7 +278,8 @@ fn new_node(id: NodeId, ino: u64, kind: Kind, dir: Option<DirId>) -> Arc<Node> {
     });
     Arc::new(Node {
         id,
-        ino,
+        ino: stat.stx_ino,
+        born: backing::born(stat),
         kind,
         dir,
         places: Mutex::default(),

@@ -2,7 +2,7 @@
 use super::Source;
 use crate::directory::backing::{self, Object};
 use crate::directory::name::{DirId, Shape};
-use crate::fs::{Attr, Kind, Time};
+use crate::fs::{Attr, Kind};
 use rustix::fs::{Dir, Statx};
 use rustix::io::Result;
 use std::ffi::CString;
@@ -122,10 +122,6 @@ impl Walk {
 }
 
 fn attributes(stat: &Statx) -> Option<Attr> {
-    let time = |t: rustix::fs::StatxTimestamp| Time {
-        sec: t.tv_sec,
-        nsec: t.tv_nsec,
-    };
     Some(Attr {
         ino: stat.stx_ino,
         kind: Kind::from_mode(u32::from(stat.stx_mode))?,
@@ -137,9 +133,9 @@ fn attributes(stat: &Statx) -> Option<Attr> {
         size: stat.stx_size,
         blocks: stat.stx_blocks,
         blksize: stat.stx_blksize,
-        atime: time(stat.stx_atime),
-        mtime: time(stat.stx_mtime),
-        ctime: time(stat.stx_ctime),
+        atime: backing::time(stat.stx_atime),
+        mtime: backing::time(stat.stx_mtime),
+        ctime: backing::time(stat.stx_ctime),
         btime: None,
     })
 }
