@@ -1,22 +1,26 @@
 //! What a person is promised, through the real programs and a real mount: nothing leaks, lost header copies come back, and
-//! what must be refused is refused with nothing changed.
+//! what must be refused is refused with nothing changed. On a volume of each kind, by the same code.
 mod copies;
 mod leaks;
 mod refusals;
 mod umount;
 
+use crate::needs;
 use crate::transcripts::{Bench, Said};
 use rustix::process::{Pid, Signal, kill_process};
 use std::ffi::OsString;
 use std::fs;
 use std::os::unix::ffi::OsStringExt;
-use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-/// The volume's own header copies.
-const COPIES: [&str; 3] = ["cryptfs.volume", ".cryptfs/header.1", ".cryptfs/header.2"];
+/// How a volume of each kind is made.
+const DIRECTORY: &[&str] = &[];
+const IMAGE: &[&str] = &["--image", "--size", "8M"];
+/// Bytes of a header.
+const HEADER: usize = 16384;
 /// A recovery password of no volume here.
 const OTHER: &str = "235818-357951-253979-013365-241120-245575-342914-591910";
 
@@ -26,12 +30,20 @@ struct Scene {
     password: String,
     /// What `init` printed.
     sheet: Said,
+    kind: &'static [&'static str],
+}
+
+/// Runs a test on a volume of each kind, if this machine can mount.
+fn on_each_kind(test: impl Fn(&Scene)) {
+    if needs::fuse() {
+        [DIRECTORY, IMAGE].map(Scene::new).iter().for_each(test);
+    }
 }
 
 impl Scene {
-    fn new() -> Self {
+    fn new(kind: &'static [&'static str]) -> Self {
         let bench = Bench::empty();
-        let sheet = bench.init(&["volume"]);
+        let sheet = bench.init(&[kind, &["volume"]].concat());
         assert_eq!(sheet.code, 0, "{}", sheet.err);
         let password = sheet.field("Recovery password:");
         fs::create_dir(bench.path("mount")).expect("mkdir");
@@ -39,12 +51,22 @@ impl Scene {
             bench,
             password,
             sheet,
+            kind,
         };
         scene.mount();
         fs::write(scene.point().join("letter"), "dear").expect("write");
         fs::create_dir(scene.point().join("papers")).expect("mkdir");
         scene.umount();
         scene
+    }
+
+    /// Another volume of the same kind.
+    fn another(&self) -> Self {
+        Self::new(self.kind)
+    }
+
+    fn is_image(&self) -> bool {
+        self.kind == IMAGE
     }
 
     fn home(&self) -> PathBuf {
@@ -86,9 +108,49 @@ impl Scene {
         assert_eq!(read.expect("the letter"), "dear");
     }
 
-    /// Each header copy's bytes.
+    /// What messages call the volume's own header copies; in a directory volume, where they are.
+    fn copies(&self) -> [&'static str; 3] {
+        match self.is_image() {
+            true => ["at 0", "at 4 MiB", "at the end"],
+            false => ["cryptfs.volume", ".cryptfs/header.1", ".cryptfs/header.2"],
+        }
+    }
+
+    /// Where they are in an image.
+    fn offset(copy: usize) -> usize {
+        [0, 4 << 20, (8 << 20) - HEADER][copy]
+    }
+
+    /// A header copy's bytes.
+    fn header(&self, copy: usize) -> Vec<u8> {
+        if self.is_image() {
+            return fs::read(self.volume()).expect("the image")[Self::offset(copy)..][..HEADER]
+                .into();
+        }
+        fs::read(self.volume().join(self.copies()[copy])).unwrap_or_default()
+    }
+
     fn headers(&self) -> [Vec<u8>; 3] {
-        COPIES.map(|name| fs::read(self.volume().join(name)).unwrap_or_default())
+        [0, 1, 2].map(|copy| self.header(copy))
+    }
+
+    /// Puts bytes in a copy's place. In an image a place cannot be shorter: what is missing is zeros.
+    fn put_header(&self, copy: usize, bytes: &[u8]) {
+        if !self.is_image() {
+            return fs::write(self.volume().join(self.copies()[copy]), bytes).expect("write");
+        }
+        let mut bytes = bytes.to_vec();
+        bytes.resize(HEADER, 0);
+        let image = fs::File::options().write(true).open(self.volume());
+        let written = image.and_then(|file| file.write_all_at(&bytes, Self::offset(copy) as u64));
+        written.expect("write");
+    }
+
+    fn lose_header(&self, copy: usize) {
+        match self.is_image() {
+            true => self.put_header(copy, &[]),
+            false => fs::remove_file(self.volume().join(self.copies()[copy])).expect("remove"),
+        }
     }
 
     /// A daemon in the foreground, so that its end can be watched. Everything it says goes to `log`.
@@ -158,7 +220,21 @@ fn is_mounted(point: &Path) -> bool {
 }
 
 fn contains(bytes: &[u8], part: &[u8]) -> bool {
-    bytes.windows(part.len()).any(|window| window == part)
+    contains_any(bytes, &[part]).is_some()
+}
+
+/// The first of some parts that is found; images are large, so all are looked for at once.
+fn contains_any<'a, T: AsRef<[u8]>>(bytes: &[u8], parts: &'a [T]) -> Option<&'a T> {
+    let start = |bytes: &[u8]| usize::from(bytes[0]) << 8 | usize::from(bytes[1]);
+    let mut starts = vec![false; 1 << 16];
+    parts
+        .iter()
+        .for_each(|part| starts[start(part.as_ref())] = true);
+    let places = bytes.windows(2).enumerate();
+    let places = places.filter(|(_, two)| starts[start(two)]);
+    places
+        .map(|(at, _)| &bytes[at..])
+        .find_map(|rest| parts.iter().find(|part| rest.starts_with(part.as_ref())))
 }
 
 #[track_caller]
@@ -187,10 +263,10 @@ struct Entry {
     attributes: Vec<(OsString, Vec<u8>)>,
 }
 
-/// Everything below a directory, itself included, in order.
+/// Everything below a directory, itself included, in order; or a single file.
 fn tree(top: &Path) -> Vec<Entry> {
     let mut found = vec![entry(top)];
-    let mut left = vec![top.to_owned()];
+    let mut left: Vec<_> = top.is_dir().then(|| top.to_owned()).into_iter().collect();
     while let Some(dir) = left.pop() {
         for child in fs::read_dir(dir).expect("a directory") {
             let child = entry(&child.expect("an entry").path());
