@@ -60,6 +60,12 @@ impl Ground {
         }
     }
 
+    /// A node that moves: the cache need not keep it, and mostly nobody else does.
+    pub fn take_over(&self, at: &Pointer, node: Arc<Node>) -> Node {
+        self.cache.lock().forget(at);
+        Arc::unwrap_or_clone(node)
+    }
+
     /// Remembers a node that was just written.
     pub fn remember(&self, at: Pointer, node: Node) {
         self.cache.lock().put(at, Arc::new(node));
@@ -143,6 +149,11 @@ impl Cache {
         }
         self.put(pointer, node.clone());
         Some(node)
+    }
+
+    fn forget(&mut self, at: &Pointer) {
+        self.young.remove(&at.page);
+        self.old.remove(&at.page);
     }
 
     fn put(&mut self, at: Pointer, node: Arc<Node>) {

@@ -4,7 +4,8 @@
 //! used pages, and pages freed so lately that a superblock which must stay good still refers to them ([`KEPT`]).
 //!
 //! Nodes and data fill segments of their own, so that what is written together lies together and freed segments can be
-//! given back whole. The last pages, the reserve, are for nodes only: removing files writes nodes before it frees pages.
+//! given back whole. Nodes, which every commit writes anew, go to and fro between two segments while those have room: what
+//! lies below need not find space for each commit. The last pages, the reserve, are for nodes only: removing files writes nodes before it frees pages.
 //! The *cushion*, the last segments, is the same for the disk below a sparse image: see [`Space::cushion`].
 use super::layout::{self, KEPT, SEGMENT};
 use std::collections::{BTreeSet, VecDeque};
@@ -14,8 +15,10 @@ use std::ops::Range;
 pub const CHUNK: u64 = 8192;
 /// Bytes of one item of the map.
 pub const CHUNK_BYTES: usize = 1024;
-/// The fewest pages that are worth a call to give them back.
-const WORTH_PUNCHING: u64 = 16;
+/// Pages that are given back together, when the last of them is free: those of a word of the map.
+const BLOCK: u64 = 64;
+/// A segment of nodes with this many free pages is used again.
+const HALF: u16 = 128;
 /// A segment with this many free pages is good for data.
 const ROOMY: u16 = 32;
 
@@ -44,6 +47,8 @@ pub struct Space {
     pending: VecDeque<(u64, Vec<Range<u64>>)>,
     waiting: u64,
     cursors: [u64; 2],
+    /// The segment that nodes were taken from before.
+    previous: u64,
     /// Pages from here on are not given out.
     limit: u64,
     /// The disk below has given the cushion away: nothing grows before it is back.
@@ -65,6 +70,7 @@ impl Space {
             pending: VecDeque::new(),
             waiting: 0,
             cursors: [layout::SLOTS + layout::RING, SEGMENT],
+            previous: 0,
             limit: u64::MAX,
             flat: false,
         };
@@ -194,7 +200,10 @@ impl Space {
         let first = match here.filter(|page| *page < self.cushion_start()) {
             Some(page) => page,
             None => {
-                let segment = self.choose(which)?;
+                let segment = self.choose(purpose)?;
+                if purpose == Purpose::Nodes {
+                    self.previous = self.cursors[which] / SEGMENT;
+                }
                 self.next_free(segment * SEGMENT)?
             }
         };
@@ -218,7 +227,7 @@ impl Space {
         if self.free.get(segment).is_none_or(|free| *free == 0) {
             return None;
         }
-        (from..self.segment_end(from)).find(|page| !self.busy.get(*page))
+        self.busy.first_clear(from..self.segment_end(from))
     }
 
     fn segment_end(&self, page: u64) -> u64 {
@@ -226,8 +235,8 @@ impl Space {
     }
 
     /// The best segment after the present one: empty, else roomy, else any; the cushion when there is no other.
-    fn choose(&self, which: usize) -> Option<u64> {
-        let count = self.free.len() as u64;
+    fn choose(&self, purpose: Purpose) -> Option<u64> {
+        let (which, count) = (purpose as usize, self.free.len() as u64);
         let present = self.cursors[which] / SEGMENT;
         let other = self.cursors[1 - which] / SEGMENT;
         let cushion = self.cushion_start() / SEGMENT;
@@ -240,7 +249,11 @@ impl Space {
         let shared = |segments: Range<u64>| {
             (segments.contains(&other) && self.free[other as usize] > 0).then_some(other)
         };
-        search(SEGMENT as u16, 0..cushion)
+        let back = Some(self.previous).filter(|segment| {
+            let other = *segment != present && *segment != other && *segment < cushion;
+            purpose == Purpose::Nodes && other && self.free[*segment as usize] >= HALF
+        });
+        back.or_else(|| search(SEGMENT as u16, 0..cushion))
             .or_else(|| search(ROOMY, 0..cushion))
             .or_else(|| search(1, 0..cushion))
             .or_else(|| shared(0..cushion))
@@ -310,59 +323,54 @@ impl Space {
         }
     }
 
-    /// This generation is durable: the ranges that no superblock to be kept refers to any more. They stay busy until
-    /// [`Space::unhold`]; those worth it are widened to the free pages around them, to be given back with them.
-    pub fn release(&mut self, durable: u64) -> Vec<Range<u64>> {
+    /// This generation is durable: what no superblock to be kept refers to any more. It stays busy until
+    /// [`Space::unhold`].
+    pub fn release(&mut self, durable: u64) -> Released {
         let mut ranges = Vec::new();
         while let Some((generation, _)) = self.pending.front() {
             if generation + (KEPT - 1) > durable {
                 break;
             }
-            ranges.extend(
-                self.pending
-                    .pop_front()
-                    .map_or(Vec::new(), |(_, freed)| freed),
-            );
+            ranges.extend(self.pending.pop_front().into_iter().flat_map(|(_, f)| f));
         }
-        self.waiting -= ranges
-            .iter()
-            .map(|range| range.end - range.start)
-            .sum::<u64>();
-        let ranges = merged(ranges);
-        ranges.into_iter().map(|range| self.widen(range)).collect()
+        let mut released = Released::default();
+        for range in merged(ranges) {
+            self.waiting -= range.end - range.start;
+            self.hold_blocks(range, &mut released);
+        }
+        released.blocks = merged(released.blocks);
+        released
     }
 
-    fn widen(&mut self, range: Range<u64>) -> Range<u64> {
-        let (low, high) = (
-            range.start / SEGMENT * SEGMENT,
-            self.segment_end(range.end - 1),
-        );
-        let start = (low..range.start)
-            .rev()
-            .take_while(|page| !self.busy.get(*page))
-            .last();
-        let end = (range.end..high)
-            .take_while(|page| !self.busy.get(*page))
-            .last();
-        let wide = start.unwrap_or(range.start)..end.map_or(range.end, |last| last + 1);
-        if !worth_punching(&wide) {
-            return range;
+    /// Whole blocks that this range was the last busy part of are held with it, but for those that nodes come to next.
+    fn hold_blocks(&mut self, range: Range<u64>, released: &mut Released) {
+        let mut from = range.start;
+        while from < range.end {
+            let block = from / BLOCK * BLOCK..(from / BLOCK + 1) * BLOCK;
+            let part = from..range.end.min(block.end);
+            from = part.end;
+            let segment = (block.start / SEGMENT) as usize;
+            let nodes = [
+                self.cursors[Purpose::Nodes as usize] / SEGMENT,
+                self.previous,
+            ];
+            let rest = self.busy.0[(block.start / 64) as usize] & !mask(&part);
+            if rest != 0 || block.end > self.pages || nodes.contains(&(segment as u64)) {
+                released.rest.push(part);
+                continue;
+            }
+            let held = BLOCK - (part.end - part.start);
+            self.busy.0[(block.start / 64) as usize] = u64::MAX;
+            self.free[segment] -= held as u16;
+            self.available -= held;
+            released.blocks.push(block);
         }
-        for page in (wide.start..range.start).chain(range.end..wide.end) {
-            self.busy.set(page, true);
-            self.free[(page / SEGMENT) as usize] -= 1;
-            self.available -= 1;
-        }
-        wide
     }
 
     /// These pages may be taken again.
-    pub fn unhold(&mut self, ranges: &[Range<u64>]) {
-        ranges
-            .iter()
-            .cloned()
-            .flatten()
-            .for_each(|page| self.unbusy(page));
+    pub fn unhold(&mut self, released: Released) {
+        let pages = released.blocks.into_iter().chain(released.rest).flatten();
+        pages.for_each(|page| self.unbusy(page));
     }
 
     fn unbusy(&mut self, page: u64) {
@@ -413,6 +421,7 @@ impl Space {
         }
         self.changed.extend(chunks);
         self.cursors = [layout::SLOTS + layout::RING, SEGMENT];
+        self.previous = 0;
         self.limit = u64::MAX;
         self.count();
     }
@@ -447,9 +456,19 @@ impl Space {
     }
 }
 
-/// True if it is worth a system call.
-pub fn worth_punching(range: &Range<u64>) -> bool {
-    range.end.saturating_sub(range.start) >= WORTH_PUNCHING
+/// Pages that are free again.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Released {
+    /// Whole blocks, worth a call to give them back.
+    pub blocks: Vec<Range<u64>>,
+    /// What is not.
+    pub rest: Vec<Range<u64>>,
+}
+
+/// The bits of a range within one word of the map.
+fn mask(range: &Range<u64>) -> u64 {
+    let count = range.end - range.start;
+    (u64::MAX >> (64 - count)) << (range.start % 64)
 }
 
 fn merged(mut ranges: Vec<Range<u64>>) -> Vec<Range<u64>> {
@@ -477,6 +496,22 @@ impl Bits {
     /// Whether a page of the image is in it.
     pub fn get(&self, page: u64) -> bool {
         self.0[(page / 64) as usize] >> (page % 64) & 1 == 1
+    }
+
+    /// The first page of a range that is not in it.
+    fn first_clear(&self, range: Range<u64>) -> Option<u64> {
+        let mut page = range.start;
+        while page < range.end {
+            let rest = !self.0[(page / 64) as usize] >> (page % 64);
+            match rest {
+                0 => page = (page / 64 + 1) * 64,
+                _ => {
+                    return Some(page + u64::from(rest.trailing_zeros()))
+                        .filter(|p| *p < range.end);
+                }
+            }
+        }
+        None
     }
 
     /// Puts a page of the image in or takes it out.
@@ -520,10 +555,11 @@ mod tests {
         run.clone().for_each(|page| space.free(page));
         assert_eq!((space.waiting(), space.available()), (20, free - 20));
         space.seal(2);
-        assert!(space.release(2).is_empty());
-        let ranges = space.release(3);
-        assert!(ranges.len() == 1 && ranges[0].start <= run.start && ranges[0].end >= run.end);
-        space.unhold(&ranges);
+        assert_eq!(space.release(2), Released::default());
+        let released = space.release(3);
+        assert!(released.blocks.len() == 1 && released.rest.is_empty());
+        assert!(released.blocks[0].start <= run.start && released.blocks[0].end >= run.end);
+        space.unhold(released);
         assert_eq!((space.waiting(), space.available()), (0, free));
     }
 

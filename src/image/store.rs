@@ -7,7 +7,6 @@
 use super::ground::Ground;
 use super::key;
 use super::pointer::Pointer;
-use super::space::worth_punching;
 use super::superblock::Superblock;
 use super::tree::{Sink, Tree};
 use crate::fs::{Error, Result};
@@ -311,17 +310,18 @@ impl Store {
 
     /// Pages that no superblock to be kept refers to are free, and given back to the file system below.
     fn release(&self, durable: u64) {
-        let (ranges, cushion) = {
+        let (released, cushion) = {
             let mut space = self.ground.space.lock();
             (space.release(durable), space.cushion_start())
         };
         let outside = |range: &Range<u64>| range.start..range.end.min(cushion);
-        for range in ranges.iter().map(outside).filter(worth_punching) {
+        let given_back = released.blocks.iter().map(outside);
+        for range in given_back.filter(|range| !range.is_empty()) {
             self.ground.pages.device.punch(range);
         }
         let flat = {
             let mut space = self.ground.space.lock();
-            space.unhold(&ranges);
+            space.unhold(released);
             space.flat()
         };
         if flat {

@@ -68,7 +68,7 @@ impl Tree {
     }
 
     /// A node of this generation: only those are changed.
-    fn node(&mut self, page: u64) -> Result<&mut Node> {
+    pub(super) fn node(&mut self, page: u64) -> Result<&mut Node> {
         self.dirty.get_mut(&page).ok_or(Damage::Malformed.into())
     }
 
@@ -76,7 +76,7 @@ impl Tree {
     fn copy(&mut self, ground: &Ground, at: &Pointer, level: Option<u8>) -> Result<u64> {
         let node = match self.see(ground, at, level)? {
             Seen::Dirty(_) => return Ok(at.page),
-            Seen::Clean(node) => Node::clone(&node),
+            Seen::Clean(node) => ground.take_over(at, node),
         };
         let page = ground.take_node()?;
         self.dirty.insert(page, node);

@@ -98,7 +98,7 @@ impl Tree {
     }
 
     fn see<'a>(&'a self, ground: &Ground, at: &Pointer, level: Option<u8>) -> Result<Seen<'a>> {
-        if let Some(node) = self.dirty.get(&at.page) {
+        if let Some(node) = self.dirty(at) {
             return Ok(Seen::Dirty(node));
         }
         let node = ground.load(at, level)?;
@@ -106,6 +106,12 @@ impl Tree {
             ..=HIGHEST => Ok(Seen::Clean(node)),
             _ => Err(Damage::Malformed.into()),
         }
+    }
+
+    /// Only what this generation makes is dirty.
+    fn dirty(&self, at: &Pointer) -> Option<&Node> {
+        let this = at.generation == self.generation;
+        this.then(|| self.dirty.get(&at.page)).flatten()
     }
 
     /// The value of a key, shown to `look`.

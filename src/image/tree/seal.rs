@@ -8,17 +8,29 @@ use crate::image::pointer::{Kind, Pointer};
 /// Nodes written by one call, at most.
 const BATCH: usize = 256;
 
+/// The nodes of a generation, in the order of their pages.
+struct Sealed {
+    pages: Vec<u64>,
+    cipher: Vec<u8>,
+    pointers: Vec<Pointer>,
+}
+
 impl Tree {
     /// Writes every node of this generation and begins the next one. On an error nothing has changed, and it can be
     /// tried again. Does not flush.
     pub fn seal(&mut self, ground: &Ground) -> Result<()> {
-        let mut sealed = Vec::with_capacity(self.dirty.len());
-        if self.dirty.contains_key(&self.root.page) {
+        let mut pages: Vec<u64> = self.dirty.keys().copied().collect();
+        pages.sort_unstable();
+        let mut sealed = Sealed {
+            cipher: vec![0; pages.len() * PAGE],
+            pointers: Vec::with_capacity(pages.len()),
+            pages,
+        };
+        if self.dirty(&self.root).is_some() {
             self.root = self.seal_node(ground, self.root.page, &mut sealed)?;
         }
-        sealed.sort_by_key(|(at, _)| at.page);
-        write(ground, &sealed)?;
-        for (at, _) in sealed {
+        sealed.write(ground)?;
+        for at in sealed.pointers {
             if let Some(node) = self.dirty.remove(&at.page) {
                 ground.remember(at, node);
             }
@@ -28,57 +40,39 @@ impl Tree {
         Ok(())
     }
 
-    fn seal_node(
-        &mut self,
-        ground: &Ground,
-        page: u64,
-        sealed: &mut Vec<(Pointer, Box<[u8; PAGE]>)>,
-    ) -> Result<Pointer> {
+    fn seal_node(&mut self, ground: &Ground, page: u64, sealed: &mut Sealed) -> Result<Pointer> {
         let node = self.dirty.get(&page).ok_or(Damage::Malformed)?;
-        if node.level() > 0 {
-            let children: Result<Vec<_>> = (0..node.count()).map(|i| node.child(i)).collect();
-            for (index, child) in children?.into_iter().enumerate() {
-                if self.dirty.contains_key(&child.page) {
-                    let pointer = self.seal_node(ground, child.page, sealed)?.encode();
-                    if let Some(node) = self.dirty.get_mut(&page) {
-                        node.replace(index, &pointer);
-                    }
-                }
+        let below = if node.level() > 0 { node.count() } else { 0 };
+        let children: Result<Vec<_>> = (0..below).map(|index| node.child(index)).collect();
+        for (index, child) in children?.into_iter().enumerate() {
+            if child.generation == self.generation {
+                let pointer = self.seal_node(ground, child.page, sealed)?.encode();
+                self.node(page)?.replace(index, &pointer);
             }
         }
-        let node = self.dirty.get_mut(&page).ok_or(Damage::Malformed)?;
-        let mut cipher = Box::new([0; PAGE]);
-        let mut pointers = Vec::with_capacity(1);
-        let (generation, plain) = (self.generation, node.seal_form());
-        ground.pages.seal(
-            Kind::Node,
-            page,
-            generation,
-            plain,
-            &mut cipher[..],
-            &mut pointers,
-        )?;
-        let pointer = pointers.pop().ok_or(Damage::Malformed)?;
-        sealed.push((pointer, cipher));
-        Ok(pointer)
+        let place = sealed.pages.binary_search(&page);
+        let place = place.map_err(|_| Damage::Malformed)? * PAGE;
+        let cipher = &mut sealed.cipher[place..place + PAGE];
+        let generation = self.generation;
+        let plain = self.node(page)?.seal_form();
+        let pointers = &mut sealed.pointers;
+        let pages = &ground.pages;
+        pages.seal(Kind::Node, page, generation, plain, cipher, pointers)?;
+        Ok(*pointers.last().ok_or(Damage::Malformed)?)
     }
 }
 
-/// Writes pages, sorted by their place; neighbours together.
-fn write(ground: &Ground, sealed: &[(Pointer, Box<[u8; PAGE]>)]) -> Result<()> {
-    let mut rest = sealed;
-    let mut run = Vec::new();
-    while let Some((first, _)) = rest.first() {
-        run.clear();
-        let follows = |(step, (at, _)): &(usize, &(Pointer, Box<[u8; PAGE]>))| {
-            at.page == first.page + *step as u64 && *step < BATCH
-        };
-        let count = rest.iter().enumerate().take_while(follows).count();
-        for (_, cipher) in &rest[..count] {
-            run.extend_from_slice(&cipher[..]);
+impl Sealed {
+    /// Neighbours together.
+    fn write(&self, ground: &Ground) -> Result<()> {
+        let (mut pages, mut cipher) = (&self.pages[..], &self.cipher[..]);
+        while let Some(first) = pages.first() {
+            let follows = |(page, expected): &(&u64, u64)| *page == expected;
+            let run = pages.iter().zip(*first..).take(BATCH);
+            let count = run.take_while(follows).count();
+            ground.write_nodes(*first, &cipher[..count * PAGE])?;
+            (pages, cipher) = (&pages[count..], &cipher[count * PAGE..]);
         }
-        ground.write_nodes(first.page, &run)?;
-        rest = &rest[count..];
+        Ok(())
     }
-    Ok(())
 }

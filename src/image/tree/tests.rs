@@ -71,7 +71,7 @@ fn the_tree_is_a_map() {
                 let generation = tree.generation();
                 ground.space.lock().seal(generation - 1);
                 let ranges = ground.space.lock().release(generation - 1);
-                ground.space.lock().unhold(&ranges);
+                ground.space.lock().unhold(ranges);
                 ground.forget_all();
                 tree = Tree::open(tree.root(), generation);
                 same(&tree, &ground, &map);
@@ -84,7 +84,7 @@ fn the_tree_is_a_map() {
         for generation in tree.generation()..tree.generation() + 4 {
             ground.space.lock().seal(generation);
             let ranges = ground.space.lock().release(generation);
-            ground.space.lock().unhold(&ranges);
+            ground.space.lock().unhold(ranges);
         }
         assert_eq!(ground.space.lock().available(), before - 1, "pages leaked");
     }
