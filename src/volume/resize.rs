@@ -6,9 +6,9 @@ use super::copies;
 use super::error::{Error, Result};
 use super::header::KEEPS_SPACE;
 use super::place::{COPIES, Place};
-use super::site::Site;
+use super::site::{self, Site};
 use super::unlocked::Volume;
-use rustix::fs::{FallocateFlags, fallocate, ftruncate};
+use rustix::fs::ftruncate;
 use std::path::Path;
 
 const LAST: usize = COPIES - 1;
@@ -21,13 +21,10 @@ impl Volume {
         let file = self.place().as_fd();
         if !self.place().is_device() {
             let keeps = self.header().features.compat & KEEPS_SPACE != 0;
-            let given = match keeps {
-                true => fallocate(file, FallocateFlags::empty(), old, new - old),
-                false => Ok(()),
-            };
-            given
-                .and_then(|()| ftruncate(file, new))
-                .map_err(Error::sys(&path))?;
+            if keeps {
+                site::take_space(file, old..new).map_err(Error::io(&path))?;
+            }
+            ftruncate(file, new).map_err(Error::sys(&path))?;
         }
         let place = self.place().resized(new)?;
         let written = place.write_copy(LAST, self.header_bytes());

@@ -7,7 +7,8 @@ use rustix::fs::{self, AtFlags, Dir, FallocateFlags, Mode, OFlags};
 use rustix::io::Errno;
 use std::fs::File;
 use std::io;
-use std::os::fd::BorrowedFd;
+use std::ops::Range;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::fs::{DirBuilderExt, FileExt, FileTypeExt};
 use std::path::Path;
 
@@ -126,16 +127,32 @@ fn file(path: &Path, size: Option<u64>, preallocate: bool) -> Result<(Place, Cla
         Err(errno) => return Err(refused(path, errno.into())),
     };
     let sized = match preallocate {
-        true => fs::fallocate(&made, FallocateFlags::empty(), 0, size),
-        false => fs::ftruncate(&made, size),
+        true => take_space(&made, 0..size),
+        false => fs::ftruncate(&made, size).map_err(io::Error::from),
     };
     let opened = sized
-        .map_err(Error::sys(path))
+        .map_err(Error::io(path))
         .and_then(|()| Place::open(path));
     if opened.is_err() {
         let _ = std::fs::remove_file(path);
     }
     Ok((opened?, Claim { made: true }))
+}
+
+/// Takes a file's space from the disk. exFAT and old NFS have no call for it: there zeros are written, beyond the end only.
+pub(super) fn take_space(file: impl AsFd, range: Range<u64>) -> io::Result<()> {
+    let length = range.end - range.start;
+    match fs::fallocate(&file, FallocateFlags::empty(), range.start, length) {
+        Err(Errno::OPNOTSUPP) => {}
+        taken => return Ok(taken?),
+    }
+    let file = File::from(file.as_fd().try_clone_to_owned()?);
+    let zeros = vec![0; TRACES];
+    for at in range.clone().step_by(TRACES) {
+        let count = (range.end - at).min(TRACES as u64) as usize;
+        file.write_all_at(&zeros[..count], at)?;
+    }
+    Ok(())
 }
 
 fn device(path: &Path, size: Option<u64>, overwrite: bool) -> Result<(Place, Claim)> {
