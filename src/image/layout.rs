@@ -20,10 +20,9 @@
 //! then the superblock into the next slot of the ring; then a flush. A medium must keep what it has flushed, and must not
 //! change pages that were not written. It may lose, reorder or tear what it has not flushed.
 //!
-//! **What shows**: the image's size; in a sparse image the places that were never used or were punched out again, but for
-//! the cushion at the end (`space`), which is set aside as a whole; to who
-//! compares copies of different times, which pages have changed in between. Nothing else: unused slots of the ring hold
-//! random bytes, and pages of all kinds look the same.
+//! **What shows** (cryptfs.5 has all of it): sizes and use; that nodes and data fill segments of their own; to who compares
+//! copies of different times, which pages changed. Nothing else: unused slots of the ring hold random bytes, and pages of all
+//! kinds look the same.
 use std::ops::Range;
 
 /// Bytes in a page.
