@@ -5,6 +5,7 @@
 //! are those of "." and ".."). Times: last access (relatime), change of content, change of attributes, creation.
 use crate::codec::{InodeRecord, Stamp};
 use crate::fs::{Attr, Damage, Error, Kind, Result, SetTime, Time};
+use rustix::time::{ClockId, clock_gettime};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 /// The content lies in items of its own, not in pages.
@@ -33,6 +34,13 @@ pub fn now() -> Stamp {
             0,
         ),
     }
+}
+
+/// The present by the clock that the kernel takes for a file's first write. Made by a finer one, the file would go back in
+/// time then, and cost a request to say so.
+pub fn birth() -> Stamp {
+    let now = clock_gettime(ClockId::RealtimeCoarse);
+    (now.tv_sec, u32::try_from(now.tv_nsec).unwrap_or(0))
 }
 
 /// A time to set.

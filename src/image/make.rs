@@ -53,7 +53,7 @@ impl Core {
             let below = u32::from(kind == Kind::Directory);
             change.edit(parent, |above| {
                 above.nlink = above.nlink.saturating_add(below);
-                above.modified(inode.mtime);
+                above.modified(inode::now());
             })?;
             Ok((ino, inode))
         })?;
@@ -125,7 +125,7 @@ impl Change<'_> {
         plan: &Plan<'_>,
         caller: &Caller,
     ) -> Result<InodeRecord> {
-        let mut inode = InodeRecord::new(plan.mode, (caller.uid, caller.gid), inode::now());
+        let mut inode = InodeRecord::new(plan.mode, (caller.uid, caller.gid), inode::birth());
         let kind = inode.kind()?;
         if kind != Kind::Symlink {
             self.inherit(ino, (parent, above), &mut inode, caller)?;

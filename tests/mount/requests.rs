@@ -2,7 +2,7 @@
 //!
 //! These are upper bounds for one file of many. A RELEASE or FORGET comes when the kernel pleases, so none is counted.
 use super::served::Served;
-use crate::kinds::{DirectoryVolume, VolumeKind};
+use crate::kinds::{ALL, VolumeKind};
 use crate::needs;
 use rustix::fs::{Mode, OFlags};
 use std::collections::BTreeMap;
@@ -16,21 +16,22 @@ const FILES: u64 = 200;
 /// A volume that is mounted anew before each measurement, so that nothing is cached.
 struct Bench {
     home: TempDir,
+    kind: &'static dyn VolumeKind,
 }
 
 impl Bench {
-    fn new() -> Self {
+    fn new(kind: &'static dyn VolumeKind) -> Self {
         let home = tempfile::tempdir().expect("a directory");
         for name in ["volume", "mount"] {
             fs::create_dir(home.path().join(name)).expect("a directory");
         }
-        DirectoryVolume.create(&home.path().join("volume"));
-        Self { home }
+        kind.create(&home.path().join("volume"));
+        Self { home, kind }
     }
 
     /// The requests of `run`, each kind divided by the number of files.
     fn measure(&self, run: impl FnOnce(&Path)) -> BTreeMap<String, f64> {
-        let fs = DirectoryVolume.open(&self.home.path().join("volume"), false);
+        let fs = self.kind.open(&self.home.path().join("volume"), false);
         let served = Served::new(fs.expect("open"), &self.home.path().join("mount"), "");
         let before = counts(&served);
         run(served.point());
@@ -71,10 +72,12 @@ fn at_most(what: &str, spent: &BTreeMap<String, f64>, allowed: &[(&str, f64)]) {
 
 #[test]
 fn operations_cost_no_more_requests_than_needed() {
-    if !needs::fuse() {
-        return;
+    if needs::fuse() {
+        ALL.map(Bench::new).iter().for_each(operations);
     }
-    let bench = Bench::new();
+}
+
+fn operations(bench: &Bench) {
     let spent = bench.measure(|point| {
         for name in names(point) {
             fs::File::create_new(name)
@@ -165,10 +168,12 @@ fn operations_cost_no_more_requests_than_needed() {
 
 #[test]
 fn large_files_travel_in_large_requests() {
-    if !needs::fuse() {
-        return;
+    if needs::fuse() {
+        ALL.map(Bench::new).iter().for_each(large);
     }
-    let bench = Bench::new();
+}
+
+fn large(bench: &Bench) {
     let data: Vec<u8> = (0..32u32 << 20).map(|i| (i % 251) as u8).collect();
     let total =
         |spent: &BTreeMap<String, f64>, name| spent.get(name).map_or(0.0, |n| n * FILES as f64);
