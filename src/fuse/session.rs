@@ -126,6 +126,7 @@ impl Session {
             setxattr_ext: self.setxattr_ext,
             counters: &self.counters,
         };
+        crate::sys::process::share_heap();
         let ended = std::thread::scope(|scope| {
             let (postpone, postponed) = std::sync::mpsc::channel();
             let shared = &shared;

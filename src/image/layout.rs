@@ -41,7 +41,7 @@ pub const HEADER: u64 = 4;
 pub const SECOND_HEADER: u64 = 1024;
 /// The smallest image: 8 MiB.
 pub const SMALLEST: u64 = 2048;
-/// The largest image: 2^47 bytes (128 TiB). Its map of used pages takes 4 GiB of memory.
+/// The largest image: 2^47 bytes (128 TiB). Its two maps of pages take 8 GiB of memory.
 pub const LARGEST: u64 = 1 << 35;
 /// Generations whose pages are never reused: the newest that is durable and the one before.
 pub const KEPT: u64 = 2;

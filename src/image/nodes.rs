@@ -74,6 +74,10 @@ impl Nodes {
         let last = held.references == 0 && held.handles == 0;
         if last && id != ROOT {
             nodes.remove(&id);
+            if nodes.capacity() > 8 * nodes.len() + 4096 {
+                let room = 2 * nodes.len();
+                nodes.shrink_to(room); // the kernel knew many files, and forgets them
+            }
         }
         last && id != ROOT
     }

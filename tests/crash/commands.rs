@@ -326,8 +326,8 @@ impl Case {
 
 /// Each call; of very many the first, the last, and some between.
 fn some(calls: &[Call]) -> impl Iterator<Item = &Call> {
-    let (count, step) = (calls.len(), 1 + calls.len() / 15);
-    let cut = move |at: usize| at < 20 || at + 30 > count || at.is_multiple_of(step);
+    let (count, step) = (calls.len(), 1 + calls.len() / 8);
+    let cut = move |at: usize| at < 12 || at + 24 > count || at.is_multiple_of(step);
     (0..)
         .zip(calls)
         .filter(move |(at, _)| cut(*at))
