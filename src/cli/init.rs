@@ -8,7 +8,7 @@ use crate::volume::audit::{AuditLog, Event};
 use crate::volume::header::NameEncoding;
 use crate::volume::same_disk::{SameDisk, same_disk, tears_units};
 use crate::volume::{CreateOptions, Keystore, Site, Volume, create, date, kit, uuid};
-use crate::{image, recover};
+use crate::{directory, image, recover};
 use clap::{Args, ValueEnum};
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -195,11 +195,12 @@ pub fn run(args: &InitArgs, common: &Common) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// Makes the file system of an image; a directory is one already.
+/// Makes the file system.
 fn format(volume: &Volume) -> Result<()> {
     let place = volume.place();
     let Some(size) = place.length() else {
-        return Ok(());
+        let made = directory::format(place.as_fd(), &volume.keys()?);
+        return Ok(made.map_err(recover::Error::from)?);
     };
     let fd = place.as_fd().try_clone_to_owned();
     let owner = (
