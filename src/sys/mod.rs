@@ -7,4 +7,7 @@ pub mod log;
 pub mod mountinfo;
 #[allow(unsafe_code)]
 pub mod process;
+pub mod program;
+pub mod secret_service;
+pub mod tpm2;
 pub mod umask;
