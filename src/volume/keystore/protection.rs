@@ -91,19 +91,14 @@ impl Protection {
             Self::SystemdCreds => creds::seal(&credential(&keyfile.volume), plain.expose())?,
             Self::Tpm2 => [&TPM2[..], &tpm2::seal(plain.expose())?].concat(),
             Self::SecretService => {
-                let text = Secret::<TEXT>::fill_with(|text| {
-                    BASE64URL_NOPAD.encode_mut(plain.expose(), text);
-                });
-                let entry = Entry::new(&keyfile.volume, &keyfile.slot);
-                let label = format!("cryptfs volume {}", entry.volume);
-                secret_service::store(&label, &entry.attributes(), text.expose())?;
+                Entry::new(&keyfile.volume, &keyfile.slot).write(plain.expose())?;
                 [&SECRET_SERVICE[..], &keyfile.slot].concat()
             }
         };
         Ok(sealed.into())
     }
 
-    /// Reads the keyfile straight into `buffer`. The bytes that there were.
+    /// Reads the keyfile straight into `buffer`. The bytes that there were: none, where the file is damaged.
     pub(super) fn open(
         self,
         volume: &Uuid,
@@ -120,21 +115,10 @@ impl Protection {
             Self::File => Ok(0),
             Self::SystemdCreds => creds::open(&credential(volume), &kept, buffer),
             Self::Tpm2 => tpm2::open(&kept[TPM2.len()..], buffer),
-            Self::SecretService => {
-                let slot = slot(&kept).ok_or(io::ErrorKind::InvalidData)?;
-                let entry = Entry::new(volume, &slot);
-                let mut found = Ok(0);
-                let text = Secret::<TEXT>::fill_with(|text| {
-                    found = secret_service::lookup(&entry.attributes(), text);
-                });
-                let text = &text.expose()[..found?];
-                match BASE64URL_NOPAD.decode_len(text.len()) {
-                    Ok(length) if length <= buffer.len() => BASE64URL_NOPAD
-                        .decode_mut(text, &mut buffer[..length])
-                        .map_err(|_| io::ErrorKind::InvalidData.into()),
-                    _ => Err(io::ErrorKind::InvalidData.into()),
-                }
-            }
+            Self::SecretService => match slot(&kept) {
+                Some(slot) => Entry::new(volume, &slot).read(buffer),
+                None => Ok(0),
+            },
         }
     }
 
@@ -154,7 +138,7 @@ pub(super) fn slot(kept: &[u8]) -> Option<Uuid> {
     kept.strip_prefix(&SECRET_SERVICE)?.try_into().ok()
 }
 
-/// An entry of the Secret Service.
+/// An entry of the Secret Service: a keyfile in base64url.
 pub(super) struct Entry {
     volume: String,
     protector: String,
@@ -165,6 +149,26 @@ impl Entry {
         Self {
             volume: uuid::text(volume),
             protector: uuid::text(slot),
+        }
+    }
+
+    fn write(&self, plain: &[u8; keyfile::SIZE]) -> io::Result<()> {
+        let text = Secret::<TEXT>::fill_with(|text| BASE64URL_NOPAD.encode_mut(plain, text));
+        let label = format!("cryptfs volume {}", self.volume);
+        secret_service::store(&label, &self.attributes(), text.expose())
+    }
+
+    fn read(&self, buffer: &mut [u8]) -> io::Result<usize> {
+        let mut found = Ok(0);
+        let text = Secret::<TEXT>::fill_with(|text| {
+            found = secret_service::lookup(&self.attributes(), text);
+        });
+        let plain = &mut buffer[..keyfile::SIZE];
+        match found? {
+            TEXT => Ok(BASE64URL_NOPAD
+                .decode_mut(text.expose(), plain)
+                .unwrap_or(0)),
+            _ => Ok(0),
         }
     }
 

@@ -1,0 +1,380 @@
+//! The rungs of the keystore: a keyfile sealed by a TPM2 or kept in the desktop's keyring, each against the real program.
+use super::{Bench, Said};
+use crate::needs;
+use std::io::{BufRead, BufReader};
+use std::os::unix::net::UnixStream;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+const CRYPTFS: &str = env!("CARGO_BIN_EXE_cryptfs");
+const ROTATE: [&str; 3] = ["key", "rotate", "--keyfile"];
+
+/// A computer's TPM2, in software, and as new.
+struct Tpm {
+    process: Child,
+    dir: tempfile::TempDir,
+}
+
+impl Tpm {
+    fn new() -> Self {
+        let dir = tempfile::tempdir().expect("a temporary directory");
+        let path = |name: &str| format!("type=unixio,path={}/{name}", dir.path().display());
+        let process = Command::new("swtpm")
+            .args(["socket", "--tpm2", "--tpmstate"])
+            .arg(format!("dir={}", dir.path().display()))
+            .args(["--server", &path("socket"), "--ctrl", &path("socket.ctrl")])
+            .args(["--flags", "not-need-init,startup-clear"])
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .expect("swtpm runs");
+        let mut tpm = Self { process, dir };
+        let patience = Instant::now() + Duration::from_secs(60);
+        while UnixStream::connect(tpm.dir.path().join("socket.ctrl")).is_err() {
+            let end = tpm.process.try_wait().expect("a child");
+            assert!(end.is_none() && Instant::now() < patience, "{end:?}");
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        tpm
+    }
+
+    fn variable(&self) -> String {
+        let socket = self.dir.path().join("socket");
+        format!("TPM2TOOLS_TCTI=swtpm:path={}", socket.display())
+    }
+}
+
+impl Drop for Tpm {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+/// A desktop's session with its keyring, unlocked.
+struct Desktop {
+    process: Child,
+    bus: String,
+    _home: tempfile::TempDir,
+}
+
+impl Desktop {
+    fn new() -> Self {
+        let home = tempfile::tempdir().expect("a temporary directory");
+        let script =
+            "printf password | gnome-keyring-daemon --unlock --components=secrets >/dev/null
+            echo \"$DBUS_SESSION_BUS_ADDRESS\"
+            cat >/dev/null";
+        let mut process = Command::new("dbus-run-session")
+            .args(["--", "sh", "-c", script])
+            .env_clear()
+            .env("PATH", "/usr/bin:/bin")
+            .env("HOME", home.path())
+            .env("XDG_RUNTIME_DIR", home.path())
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .expect("dbus-run-session runs");
+        let mut bus = String::new();
+        let out = process.stdout.take().expect("piped");
+        BufReader::new(out).read_line(&mut bus).expect("a line");
+        Self {
+            process,
+            bus: bus.trim().to_owned(),
+            _home: home,
+        }
+    }
+
+    fn variable(&self) -> String {
+        format!("DBUS_SESSION_BUS_ADDRESS={}", self.bus)
+    }
+
+    /// What the keyring has of a volume.
+    fn entries(&self, volume: &str) -> String {
+        let search = [
+            "search",
+            "--all",
+            "application",
+            "cryptfs",
+            "volume",
+            volume,
+        ];
+        let said = Command::new("secret-tool")
+            .args(search)
+            .env("DBUS_SESSION_BUS_ADDRESS", &self.bus)
+            .output()
+            .expect("secret-tool runs");
+        // The secret on standard output, its attributes on standard error.
+        let said = Said::from(said);
+        said.out + &said.err
+    }
+
+    fn lock(&self) {
+        let call = "org.freedesktop.Secret.Service.Lock";
+        let what = "array:objpath:/org/freedesktop/secrets/collection/login";
+        let locked = Command::new("dbus-send")
+            .args([
+                "--session",
+                "--print-reply",
+                "--dest=org.freedesktop.secrets",
+            ])
+            .args(["/org/freedesktop/secrets", call, what])
+            .env("DBUS_SESSION_BUS_ADDRESS", &self.bus)
+            .output()
+            .expect("dbus-send runs");
+        assert!(locked.status.success(), "{locked:?}");
+    }
+}
+
+impl Drop for Desktop {
+    fn drop(&mut self) {
+        // With its input the session ends, and with the bus the keyring.
+        drop(self.process.stdin.take());
+        let _ = self.process.wait();
+    }
+}
+
+fn has(programs: &[&str]) -> bool {
+    programs.iter().all(|program| needs::program(program))
+}
+
+/// `cryptfs` with a variable in its environment.
+fn with(bench: &Bench, variable: &str, arguments: &[&str], input: &str) -> Said {
+    let all = [&[variable, CRYPTFS], arguments, &["volume"]].concat();
+    bench.run(Path::new("/usr/bin/env"), &all, input)
+}
+
+fn rotate(bench: &Bench, variable: &str, form: &str) {
+    let arguments = [&ROTATE[..], &["--protect", form]].concat();
+    with(bench, variable, &arguments, "").says(&["replaces this computer's old one"]);
+}
+
+/// Asserts that `doctor` fails and says each of these.
+fn doctor_fails(bench: &Bench, variable: &str, texts: &[&str]) {
+    let said = with(bench, variable, &["doctor"], "");
+    assert_eq!(said.code, 1, "{}", said.out);
+    for text in texts {
+        assert!(said.out.contains(text), "no '{text}' in:\n{}", said.out);
+    }
+}
+
+#[test]
+fn a_keyfile_sealed_by_a_tpm2() {
+    if !has(&["swtpm", "tpm2_unseal"]) {
+        return;
+    }
+    let (bench, password, _) = Bench::with_volume();
+    let (here, elsewhere) = (Tpm::new(), Tpm::new());
+    let (here, other) = (&here.variable(), &elsewhere.variable());
+    rotate(&bench, here, "tpm2");
+    let sealed = std::fs::read(bench.keyfile()).expect("read");
+    assert!(sealed.starts_with(b"CFSTPM1\x1a") && !holds(&sealed, b"CFSKEY"));
+    let kept = ["ok      kept by   tpm2", "ok      unlock"];
+    with(&bench, here, &["doctor"], "").says(&kept);
+    if cfg!(feature = "fuse") && needs::fuse() {
+        std::fs::create_dir(bench.path("mount")).expect("mkdir");
+        let mount = [here, CRYPTFS, "mount", "volume", "mount"];
+        bench.run(Path::new("/usr/bin/env"), &mount, "").says(&[]);
+        bench.cryptfs(&["umount", "mount"], "").says(&[]);
+    }
+    // Nothing stays in the TPM2, so it does not fill up; what replaces the keyfile is sealed too.
+    for _ in 0..4 {
+        with(&bench, here, &["check"], "").says(&["0 findings"]);
+    }
+    with(&bench, here, &ROTATE, "").says(&["replaces"]);
+    with(&bench, here, &["doctor"], "").says(&kept);
+    // Another computer: its TPM2 does not open it, and takes a new one after `recover`.
+    let check = with(&bench, other, &["check"], "");
+    check.fails(11, &["integrity check failed", "cryptfs recover"]);
+    doctor_fails(
+        &bench,
+        other,
+        &[
+            "integrity check failed",
+            "failed  kept by   tpm2",
+            "cryptfs recover --protect file",
+        ],
+    );
+    with(&bench, other, &["recover"], &password).says(&["by itself again"]);
+    with(&bench, other, &["doctor"], "").says(&kept);
+    // One without a TPM2: it does not change to a weaker form unless it is told so.
+    let none = "TPM2TOOLS_TCTI=device:/nonexistent";
+    let recover = with(&bench, none, &["recover"], &password);
+    recover.fails(11, &["cannot be kept by tpm2", "--protect", "file"]);
+    with(&bench, none, &["recover", "--protect", "file"], &password).says(&["by itself again"]);
+    with(&bench, none, &["doctor"], "").says(&["note    kept by   file", "ok      unlock"]);
+}
+
+#[test]
+fn a_sealed_keyfile_that_is_damaged_is_an_error() {
+    if !has(&["swtpm", "tpm2_unseal"]) {
+        return;
+    }
+    let (bench, _, _) = Bench::with_volume();
+    let tpm = Tpm::new();
+    rotate(&bench, &tpm.variable(), "tpm2");
+    let sealed = std::fs::read(bench.keyfile()).expect("read");
+    for (length, why) in [
+        (8, "is damaged"),
+        (20, "is damaged"),
+        (60, "tpm2_load"),
+        (287, "tpm2_load"),
+    ] {
+        std::fs::write(bench.keyfile(), &sealed[..length]).expect("written");
+        with(&bench, &tpm.variable(), &["check"], "").fails(11, &[why, "cryptfs recover"]);
+    }
+    std::fs::write(bench.keyfile(), &sealed).expect("written");
+    with(&bench, &tpm.variable(), &["check"], "").says(&["0 findings"]);
+}
+
+#[test]
+fn a_keyfile_in_the_desktops_keyring() {
+    if !has(&[
+        "dbus-run-session",
+        "gnome-keyring-daemon",
+        "secret-tool",
+        "dbus-send",
+    ]) {
+        return;
+    }
+    let bench = Bench::empty();
+    let desktop = Desktop::new();
+    let session = &desktop.variable();
+    let init = [
+        "init",
+        "--pbkdf2-iterations",
+        "1000",
+        "--protect",
+        "secret-service",
+    ];
+    let made = with(&bench, session, &init, "");
+    made.says(&["Recovery password:"]);
+    let (password, id) = (made.field("Recovery password:"), made.field("Volume ID:"));
+    let kept = ["ok      kept by   secret-service", "ok      unlock"];
+    with(&bench, session, &["doctor"], "").says(&kept);
+    let marker = std::fs::read(bench.keyfile()).expect("read");
+    assert!(marker.starts_with(b"CFSSVC1\x1a") && marker.len() == 24);
+    // What replaces it is kept there too, and the old one is gone.
+    let before = desktop.entries(&id);
+    with(&bench, session, &ROTATE, "").says(&["replaces"]);
+    let after = desktop.entries(&id);
+    assert_eq!(
+        after.matches("attribute.protector = ").count(),
+        1,
+        "{after}"
+    );
+    assert_ne!(protector(&before), protector(&after));
+    with(&bench, session, &["doctor"], "").says(&kept);
+    // Without a session, and with the keyring locked.
+    let without = "DBUS_SESSION_BUS_ADDRESS_OF=none";
+    let hints = [
+        "no desktop session",
+        "unlock its keyring",
+        "cryptfs recover",
+    ];
+    with(&bench, without, &["check"], "").fails(11, &hints);
+    doctor_fails(
+        &bench,
+        without,
+        &[&hints[..], &["failed  kept by   secret-service"]].concat(),
+    );
+    // It goes with its protector, and with the volume.
+    let remove = [CRYPTFS, "key", "remove", "volume", &protector(&after)];
+    let removed = bench.run(
+        Path::new("/usr/bin/env"),
+        &[&[&session[..]], &remove[..]].concat(),
+        "",
+    );
+    removed.says(&["removed"]);
+    assert_eq!(desktop.entries(&id), "");
+    let again = ["recover", "--protect", "secret-service"];
+    with(&bench, session, &again, &password).says(&["by itself again"]);
+    assert_ne!(desktop.entries(&id), "");
+    desktop.lock();
+    with(&bench, session, &["check"], "").fails(11, &["locked, or has no such entry"]);
+    with(&bench, session, &["recover"], &password).fails(11, &["locked", "--protect", "file"]);
+    with(
+        &bench,
+        session,
+        &["recover", "--protect", "file"],
+        &password,
+    )
+    .says(&["by itself again"]);
+    with(&bench, without, &["doctor"], "").says(&["note    kept by   file", "ok      unlock"]);
+}
+
+#[test]
+fn crypto_erase_reaches_the_keyring() {
+    if !has(&["dbus-run-session", "gnome-keyring-daemon", "secret-tool"]) {
+        return;
+    }
+    let (bench, _, _) = Bench::with_volume();
+    let desktop = Desktop::new();
+    rotate(&bench, &desktop.variable(), "secret-service");
+    let id = bench.keyfile().file_stem().expect("a name").to_owned();
+    let id = id.to_str().expect("a volume ID");
+    assert_ne!(desktop.entries(id), "");
+    with(&bench, &desktop.variable(), &["erase"], "ledger\n").says(&["can no longer be opened"]);
+    assert_eq!(desktop.entries(id), "");
+}
+
+/// Every program that is started gets its arguments and environment as all can see them: no keyfile is in them.
+#[test]
+fn no_program_has_the_keyfile_in_its_arguments_or_environment() {
+    if !has(&[
+        "strace",
+        "swtpm",
+        "tpm2_unseal",
+        "dbus-run-session",
+        "gnome-keyring-daemon",
+        "secret-tool",
+    ]) {
+        return;
+    }
+    let (tpm, desktop) = (Tpm::new(), Desktop::new());
+    for (variable, form, program) in [
+        (tpm.variable(), "tpm2", "/usr/bin/tpm2_unseal"),
+        (desktop.variable(), "secret-service", "/usr/bin/secret-tool"),
+    ] {
+        let (bench, _, _) = Bench::with_volume();
+        let log = bench.path("log");
+        let trace = [
+            "strace",
+            "-f",
+            "-v",
+            "-s",
+            "99999",
+            "-e",
+            "trace=execve",
+            "-o",
+        ];
+        let log_name = log.to_str().expect("UTF-8");
+        let command = [&[CRYPTFS][..], &ROTATE, &["--protect", form, "volume"]].concat();
+        let all = [&[&variable[..]], &trace[..], &[log_name], &command].concat();
+        let said = bench.run(Path::new("/usr/bin/env"), &all, "");
+        if said.err.contains("ptrace") {
+            return needs::say("strace may not trace here");
+        }
+        said.says(&["replaces"]);
+        let log = std::fs::read(log).expect("a log");
+        assert!(holds(&log, program.as_bytes()), "{program} was not seen");
+        // Its magic as it is, in hexadecimal digits and in base64.
+        for secret in ["CFSKEY", "4346534b4559", "Q0ZTS0VZ"] {
+            assert!(!holds(&log, secret.as_bytes()), "{form}: {secret}");
+        }
+    }
+}
+
+fn protector(entries: &str) -> String {
+    let line = entries
+        .lines()
+        .find_map(|line| line.strip_prefix("attribute.protector = "));
+    line.unwrap_or_else(|| panic!("no protector in:\n{entries}"))
+        .to_owned()
+}
+
+fn holds(bytes: &[u8], what: &[u8]) -> bool {
+    bytes.windows(what.len()).any(|window| window == what)
+}
