@@ -217,7 +217,9 @@ fn format(volume: &Volume) -> Result<()> {
 }
 
 fn warn_about_disks(volume: &Volume, keystore: &Keystore) {
+    let form = keystore.protection(&volume.header().uuid);
     match same_disk(keystore.as_fd(), volume.place().as_fd()) {
+        _ if !form.is_none_or(Protection::lies_on_disk) => {}
         SameDisk::Same => message::warning(format_args!(
             "keystore {} and volume lie on the same disk: whoever takes that disk has both",
             keystore.path().display()

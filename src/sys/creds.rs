@@ -1,5 +1,6 @@
 //! systemd-creds(1): seals a small secret with the computer's own key, and with its TPM2 where there is one.
 use super::program::Program;
+use rustix::process::geteuid;
 use std::io;
 
 const PROGRAM: Program<'_> = Program {
@@ -11,7 +12,9 @@ const MAX_SEALED: usize = 1 << 16;
 
 /// Why it cannot be used here.
 pub fn missing() -> Option<String> {
-    PROGRAM.missing()
+    let missing = PROGRAM.missing();
+    let not_root = || (!geteuid().is_root()).then(|| "it works for root only".to_owned());
+    missing.or_else(not_root)
 }
 
 /// Seals `secret` under a name, without which it does not open.

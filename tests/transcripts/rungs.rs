@@ -8,6 +8,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 const CRYPTFS: &str = env!("CARGO_BIN_EXE_cryptfs");
+const NO_TPM: &str = "TPM2TOOLS_TCTI=device:/nonexistent";
 const ROTATE: [&str; 3] = ["key", "rotate", "--keyfile"];
 
 /// A computer's TPM2, in software, and as new.
@@ -173,10 +174,14 @@ fn a_keyfile_sealed_by_a_tpm2() {
     assert!(sealed.starts_with(b"CFSTPM1\x1a") && !holds(&sealed, b"CFSKEY"));
     let kept = ["ok      kept by   tpm2", "ok      unlock"];
     with(&bench, here, &["doctor"], "").says(&kept);
+    with(&bench, here, &["status"], "").says(&["Keyfile:            tpm2"]);
     if cfg!(feature = "fuse") && needs::fuse() {
         std::fs::create_dir(bench.path("mount")).expect("mkdir");
         let mount = [here, CRYPTFS, "mount", "volume", "mount"];
-        bench.run(Path::new("/usr/bin/env"), &mount, "").says(&[]);
+        let said = bench.run(Path::new("/usr/bin/env"), &mount, "");
+        said.says(&[]);
+        // The disk alone opens nothing.
+        assert!(!said.err.contains("same disk"), "{}", said.err);
         bench.cryptfs(&["umount", "mount"], "").says(&[]);
     }
     // Nothing stays in the TPM2, so it does not fill up; what replaces the keyfile is sealed too.
@@ -200,11 +205,19 @@ fn a_keyfile_sealed_by_a_tpm2() {
     with(&bench, other, &["recover"], &password).says(&["by itself again"]);
     with(&bench, other, &["doctor"], "").says(&kept);
     // One without a TPM2: it does not change to a weaker form unless it is told so.
-    let none = "TPM2TOOLS_TCTI=device:/nonexistent";
-    let recover = with(&bench, none, &["recover"], &password);
+    let recover = with(&bench, NO_TPM, &["recover"], &password);
     recover.fails(11, &["cannot be kept by tpm2", "--protect", "file"]);
-    with(&bench, none, &["recover", "--protect", "file"], &password).says(&["by itself again"]);
-    with(&bench, none, &["doctor"], "").says(&["note    kept by   file", "ok      unlock"]);
+    with(&bench, NO_TPM, &["recover", "--protect", "file"], &password).says(&["by itself again"]);
+    with(&bench, NO_TPM, &["doctor"], "").says(&["note    kept by   file", "ok      unlock"]);
+}
+
+#[test]
+fn a_form_that_fails_leaves_no_volume() {
+    let bench = Bench::empty();
+    let said = with(&bench, NO_TPM, &["init", "--protect", "tpm2"], "");
+    said.fails(11, &["cannot be kept by tpm2", "--protect", "file"]);
+    assert!(!bench.path("volume").exists());
+    assert_eq!(bench.snapshot(), []);
 }
 
 #[test]

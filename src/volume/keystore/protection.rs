@@ -61,6 +61,11 @@ impl Protection {
         }
     }
 
+    /// Whether the computer's disks alone may give the keyfile away. systemd-creds does not say whether a TPM2 takes part.
+    pub fn lies_on_disk(self) -> bool {
+        matches!(self, Self::File | Self::SystemdCreds)
+    }
+
     /// Why it cannot be used here and now. Where nothing is missing, it may still fail.
     pub fn missing(self) -> Option<String> {
         match self {
@@ -114,7 +119,10 @@ impl Protection {
         match self {
             Self::File => Ok(0),
             Self::SystemdCreds => creds::open(&credential(volume), &kept, buffer),
-            Self::Tpm2 => tpm2::open(&kept[TPM2.len()..], buffer),
+            Self::Tpm2 => match kept.strip_prefix(&TPM2) {
+                Some(sealed) => tpm2::open(sealed, buffer),
+                None => Ok(0),
+            },
             Self::SecretService => match slot(&kept) {
                 Some(slot) => Entry::new(volume, &slot).read(buffer),
                 None => Ok(0),
