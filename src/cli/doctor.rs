@@ -73,7 +73,7 @@ fn rungs(used: Option<Protection>, opened: bool) -> Result<()> {
             (true, Protection::File) => "note",
             (true, _) => "ok",
         };
-        told(mark, "kept by", format_args!("{name}: {what}"))?;
+        told(mark, "kept as", format_args!("{name}: {what}"))?;
     }
     let command = match opened {
         true => "key rotate --keyfile",
@@ -87,10 +87,10 @@ fn rungs(used: Option<Protection>, opened: bool) -> Result<()> {
         match form.missing() {
             None => told(
                 "note",
-                "or by",
-                format_args!("{name}: {what}; cryptfs {command} --protect {name}"),
+                "or as",
+                format_args!("{name}: {what}; cryptfs {command} --protect {name} VOLUME"),
             )?,
-            Some(why) => told("note", "not by", format_args!("{name}: {why}"))?,
+            Some(why) => told("note", "not as", format_args!("{name}: {why}"))?,
         }
     }
     Ok(())

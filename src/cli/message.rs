@@ -241,9 +241,8 @@ fn volume_hint(error: &volume::Error) -> Option<String> {
         }
         V::Unsealing { form, .. } => {
             let first = match form {
-                Protection::File | Protection::SystemdCreds => "",
-                Protection::Tpm2 => "if this TPM2 is new or was cleared, ",
                 Protection::SecretService => "log in to the desktop and unlock its keyring, or ",
+                _ => "",
             };
             format!("{first}{BY_HAND}; that makes a new keyfile")
         }

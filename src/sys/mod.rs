@@ -1,4 +1,4 @@
-//! Raw system calls: a leaf, with the XTS kernel the only unsafe code.
+//! Raw system calls, and programs that get secrets: a leaf, with the XTS kernel the only unsafe code.
 pub mod creds;
 #[allow(unsafe_code)]
 pub mod fuse;

@@ -61,7 +61,13 @@ pub fn open(sealed: &[u8], buffer: &mut [u8]) -> io::Result<usize> {
     let (above, session) = (&tpm.primary.path(), &tpm.session.path());
     let (public, private, object) = (&public.path(), &private.path(), &object.path());
     let load = ["-Q", "-C", above, "-u", public, "-r", private, "-c", object];
-    tpm.run("tpm2_load", &load, &[], &mut [])?;
+    let loaded = tpm.run("tpm2_load", &load, &[], &mut []);
+    loaded.map_err(|error| match error.to_string() {
+        said if said.contains("integrity") => io::Error::other(format!(
+            "{said}; it is of another TPM2, or this one was cleared, or it is damaged"
+        )),
+        _ => error,
+    })?;
     tpm.run("tpm2_unseal", &["-c", object, "-S", session], &[], buffer)
 }
 

@@ -67,7 +67,7 @@ pub enum Error {
         source: io::Error,
     },
     /// What is to keep the keyfile does not take it.
-    #[error("the keyfile cannot be kept by {}: {source}", .form.name())]
+    #[error("the keyfile cannot be kept as {}: {source}", .form.name())]
     Sealing {
         /// In which form.
         form: Protection,

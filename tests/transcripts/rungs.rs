@@ -172,7 +172,7 @@ fn a_keyfile_sealed_by_a_tpm2() {
     rotate(&bench, here, "tpm2");
     let sealed = std::fs::read(bench.keyfile()).expect("read");
     assert!(sealed.starts_with(b"CFSTPM1\x1a") && !holds(&sealed, b"CFSKEY"));
-    let kept = ["ok      kept by   tpm2", "ok      unlock"];
+    let kept = ["ok      kept as   tpm2", "ok      unlock"];
     with(&bench, here, &["doctor"], "").says(&kept);
     with(&bench, here, &["status"], "").says(&["Keyfile:            tpm2"]);
     if cfg!(feature = "fuse") && needs::fuse() {
@@ -192,13 +192,13 @@ fn a_keyfile_sealed_by_a_tpm2() {
     with(&bench, here, &["doctor"], "").says(&kept);
     // Another computer: its TPM2 does not open it, and takes a new one after `recover`.
     let check = with(&bench, other, &["check"], "");
-    check.fails(11, &["integrity check failed", "cryptfs recover"]);
+    check.fails(11, &["of another TPM2", "cryptfs recover"]);
     doctor_fails(
         &bench,
         other,
         &[
-            "integrity check failed",
-            "failed  kept by   tpm2",
+            "of another TPM2",
+            "failed  kept as   tpm2",
             "cryptfs recover --protect file",
         ],
     );
@@ -206,18 +206,30 @@ fn a_keyfile_sealed_by_a_tpm2() {
     with(&bench, other, &["doctor"], "").says(&kept);
     // One without a TPM2: it does not change to a weaker form unless it is told so.
     let recover = with(&bench, NO_TPM, &["recover"], &password);
-    recover.fails(11, &["cannot be kept by tpm2", "--protect", "file"]);
+    recover.fails(11, &["cannot be kept as tpm2", "--protect", "file"]);
     with(&bench, NO_TPM, &["recover", "--protect", "file"], &password).says(&["by itself again"]);
-    with(&bench, NO_TPM, &["doctor"], "").says(&["note    kept by   file", "ok      unlock"]);
+    with(&bench, NO_TPM, &["doctor"], "").says(&["note    kept as   file", "ok      unlock"]);
 }
 
 #[test]
 fn a_form_that_fails_leaves_no_volume() {
     let bench = Bench::empty();
     let said = with(&bench, NO_TPM, &["init", "--protect", "tpm2"], "");
-    said.fails(11, &["cannot be kept by tpm2", "--protect", "file"]);
+    said.fails(11, &["cannot be kept as tpm2", "--protect", "file"]);
     assert!(!bench.path("volume").exists());
     assert_eq!(bench.snapshot(), []);
+}
+
+/// It was staged, and could not be had again: the rotation ended there.
+#[test]
+fn a_new_keyfile_that_does_not_open_does_not_hide_the_old_one() {
+    let (bench, _, _) = Bench::with_volume();
+    let new = bench.keyfile().with_extension("key.new");
+    std::fs::copy(bench.keyfile(), &new).expect("copied, mode and all");
+    std::fs::write(&new, b"CFSTPM1\x1a").expect("written");
+    with(&bench, NO_TPM, &["check"], "").says(&["0 findings"]);
+    with(&bench, NO_TPM, &ROTATE, "").says(&["replaces"]);
+    assert!(!new.exists());
 }
 
 #[test]
@@ -265,7 +277,7 @@ fn a_keyfile_in_the_desktops_keyring() {
     let made = with(&bench, session, &init, "");
     made.says(&["Recovery password:"]);
     let (password, id) = (made.field("Recovery password:"), made.field("Volume ID:"));
-    let kept = ["ok      kept by   secret-service", "ok      unlock"];
+    let kept = ["ok      kept as   secret-service", "ok      unlock"];
     with(&bench, session, &["doctor"], "").says(&kept);
     let marker = std::fs::read(bench.keyfile()).expect("read");
     assert!(marker.starts_with(b"CFSSVC1\x1a") && marker.len() == 24);
@@ -291,7 +303,7 @@ fn a_keyfile_in_the_desktops_keyring() {
     doctor_fails(
         &bench,
         without,
-        &[&hints[..], &["failed  kept by   secret-service"]].concat(),
+        &[&hints[..], &["failed  kept as   secret-service"]].concat(),
     );
     // It goes with its protector, and with the volume.
     let remove = [CRYPTFS, "key", "remove", "volume", &protector(&after)];
@@ -315,7 +327,7 @@ fn a_keyfile_in_the_desktops_keyring() {
         &password,
     )
     .says(&["by itself again"]);
-    with(&bench, without, &["doctor"], "").says(&["note    kept by   file", "ok      unlock"]);
+    with(&bench, without, &["doctor"], "").says(&["note    kept as   file", "ok      unlock"]);
 }
 
 #[test]

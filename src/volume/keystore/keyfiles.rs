@@ -13,26 +13,39 @@ impl Keystore {
         self.path.join(name(volume, "key"))
     }
 
-    /// A volume's keyfiles.
+    /// A volume's keyfiles, as far as they can be had. Where none can, why.
     pub fn keyfiles(&self, volume: &Uuid) -> Result<Vec<Keyfile>> {
-        let mut found = Vec::new();
+        let (mut found, mut failed) = (Vec::new(), None);
         for kind in KINDS {
-            let name = name(volume, kind);
-            let path = self.path.join(&name);
-            let file = match durable::open_file(&self.dir, &name) {
-                Err(e) if e.kind() == io::ErrorKind::NotFound => continue,
-                other => other.map_err(Error::io(&path))?,
-            };
-            let keyfile = read_keyfile(file, &path, Some(volume))?;
-            if keyfile.volume != *volume {
-                let volume = keyfile.volume;
-                return Err(Error::KeyfileForeign { path, volume });
+            match self.keyfile(volume, kind) {
+                Ok(keyfile) => found.push(keyfile),
+                Err(Error::KeyfileMissing(_)) => {}
+                Err(error) => failed = failed.or(Some(error)),
             }
-            found.push(keyfile);
         }
-        match found.is_empty() {
-            true => Err(Error::KeyfileMissing(self.keyfile_path(volume))),
-            false => Ok(found),
+        match (found.is_empty(), failed) {
+            (false, _) => Ok(found),
+            (true, Some(error)) => Err(error),
+            (true, None) => Err(Error::KeyfileMissing(self.keyfile_path(volume))),
+        }
+    }
+
+    fn keyfile(&self, volume: &Uuid, kind: &str) -> Result<Keyfile> {
+        let name = name(volume, kind);
+        let path = self.path.join(&name);
+        let file = match durable::open_file(&self.dir, &name) {
+            Err(e) if e.kind() == io::ErrorKind::NotFound => {
+                return Err(Error::KeyfileMissing(path));
+            }
+            other => other.map_err(Error::io(&path))?,
+        };
+        let keyfile = read_keyfile(file, &path, Some(volume))?;
+        match keyfile.volume == *volume {
+            true => Ok(keyfile),
+            false => Err(Error::KeyfileForeign {
+                path,
+                volume: keyfile.volume,
+            }),
         }
     }
 
