@@ -1,141 +1,14 @@
 //! The rungs of the keystore: a keyfile sealed by a TPM2 or kept in the desktop's keyring, each against the real program.
+mod rig;
+
 use super::{Bench, Said};
 use crate::needs;
-use std::io::{BufRead, BufReader};
-use std::os::unix::net::UnixStream;
+use rig::{Desktop, Tpm};
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant};
 
 const CRYPTFS: &str = env!("CARGO_BIN_EXE_cryptfs");
 const NO_TPM: &str = "TPM2TOOLS_TCTI=device:/nonexistent";
 const ROTATE: [&str; 3] = ["key", "rotate", "--keyfile"];
-
-/// A computer's TPM2, in software, and as new.
-struct Tpm {
-    process: Child,
-    dir: tempfile::TempDir,
-}
-
-impl Tpm {
-    fn new() -> Self {
-        let dir = tempfile::tempdir().expect("a temporary directory");
-        let path = |name: &str| format!("type=unixio,path={}/{name}", dir.path().display());
-        let process = Command::new("swtpm")
-            .args(["socket", "--tpm2", "--tpmstate"])
-            .arg(format!("dir={}", dir.path().display()))
-            .args(["--server", &path("socket"), "--ctrl", &path("socket.ctrl")])
-            .args(["--flags", "not-need-init,startup-clear"])
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()
-            .expect("swtpm runs");
-        let mut tpm = Self { process, dir };
-        let patience = Instant::now() + Duration::from_secs(60);
-        while UnixStream::connect(tpm.dir.path().join("socket.ctrl")).is_err() {
-            let end = tpm.process.try_wait().expect("a child");
-            assert!(end.is_none() && Instant::now() < patience, "{end:?}");
-            std::thread::sleep(Duration::from_millis(10));
-        }
-        tpm
-    }
-
-    fn variable(&self) -> String {
-        let socket = self.dir.path().join("socket");
-        format!("TPM2TOOLS_TCTI=swtpm:path={}", socket.display())
-    }
-}
-
-impl Drop for Tpm {
-    fn drop(&mut self) {
-        let _ = self.process.kill();
-        let _ = self.process.wait();
-    }
-}
-
-/// A desktop's session with its keyring, unlocked.
-struct Desktop {
-    process: Child,
-    bus: String,
-    _home: tempfile::TempDir,
-}
-
-impl Desktop {
-    fn new() -> Self {
-        let home = tempfile::tempdir().expect("a temporary directory");
-        let script =
-            "printf password | gnome-keyring-daemon --unlock --components=secrets >/dev/null
-            echo \"$DBUS_SESSION_BUS_ADDRESS\"
-            cat >/dev/null";
-        let mut process = Command::new("dbus-run-session")
-            .args(["--", "sh", "-c", script])
-            .env_clear()
-            .env("PATH", "/usr/bin:/bin")
-            .env("HOME", home.path())
-            .env("XDG_RUNTIME_DIR", home.path())
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::null())
-            .spawn()
-            .expect("dbus-run-session runs");
-        let mut bus = String::new();
-        let out = process.stdout.take().expect("piped");
-        BufReader::new(out).read_line(&mut bus).expect("a line");
-        Self {
-            process,
-            bus: bus.trim().to_owned(),
-            _home: home,
-        }
-    }
-
-    fn variable(&self) -> String {
-        format!("DBUS_SESSION_BUS_ADDRESS={}", self.bus)
-    }
-
-    /// What the keyring has of a volume.
-    fn entries(&self, volume: &str) -> String {
-        let search = [
-            "search",
-            "--all",
-            "application",
-            "cryptfs",
-            "volume",
-            volume,
-        ];
-        let said = Command::new("secret-tool")
-            .args(search)
-            .env("DBUS_SESSION_BUS_ADDRESS", &self.bus)
-            .output()
-            .expect("secret-tool runs");
-        // The secret on standard output, its attributes on standard error.
-        let said = Said::from(said);
-        said.out + &said.err
-    }
-
-    fn lock(&self) {
-        let call = "org.freedesktop.Secret.Service.Lock";
-        let what = "array:objpath:/org/freedesktop/secrets/collection/login";
-        let locked = Command::new("dbus-send")
-            .args([
-                "--session",
-                "--print-reply",
-                "--dest=org.freedesktop.secrets",
-            ])
-            .args(["/org/freedesktop/secrets", call, what])
-            .env("DBUS_SESSION_BUS_ADDRESS", &self.bus)
-            .output()
-            .expect("dbus-send runs");
-        assert!(locked.status.success(), "{locked:?}");
-    }
-}
-
-impl Drop for Desktop {
-    fn drop(&mut self) {
-        // With its input the session ends, and with the bus the keyring.
-        drop(self.process.stdin.take());
-        let _ = self.process.wait();
-    }
-}
 
 fn has(programs: &[&str]) -> bool {
     programs.iter().all(|program| needs::program(program))
@@ -167,8 +40,8 @@ fn a_keyfile_sealed_by_a_tpm2() {
         return;
     }
     let (bench, password, _) = Bench::with_volume();
-    let (here, elsewhere) = (Tpm::new(), Tpm::new());
-    let (here, other) = (&here.variable(), &elsewhere.variable());
+    let (tpm, elsewhere) = (Tpm::new(), Tpm::new());
+    let (here, other) = (&tpm.variable(), &elsewhere.variable());
     rotate(&bench, here, "tpm2");
     let sealed = std::fs::read(bench.keyfile()).expect("read");
     assert!(sealed.starts_with(b"CFSTPM1\x1a") && !holds(&sealed, b"CFSKEY"));
@@ -184,6 +57,10 @@ fn a_keyfile_sealed_by_a_tpm2() {
         assert!(!said.err.contains("same disk"), "{}", said.err);
         bench.cryptfs(&["umount", "mount"], "").says(&[]);
     }
+    // Who listens between TPM2 and computer hears what is public, and not the keyfile.
+    let hexadecimal = |bytes: &[u8]| bytes.iter().map(|b| format!("{b:02X}")).collect::<String>();
+    assert!(tpm.bus().contains(&hexadecimal(&sealed[8..56])));
+    assert!(!tpm.bus().contains(&hexadecimal(b"CFSKEY")));
     // Nothing stays in the TPM2, so it does not fill up; what replaces the keyfile is sealed too.
     for _ in 0..4 {
         with(&bench, here, &["check"], "").says(&["0 findings"]);
