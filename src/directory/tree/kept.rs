@@ -96,10 +96,11 @@ fn look(list: &Mutex<List>, node: &Arc<Node>, pressed: bool) {
     let used = std::mem::take(&mut open.used) && !pressed;
     // Nothing but its content tells any more what it is.
     let gone = node.gone.lock().is_some();
-    if !used && !gone {
-        if let Err(error) = open.close() {
-            log::error(format_args!("closing node {}: {error}", node.id));
-        }
+    if !used
+        && !gone
+        && let Err(error) = open.close()
+    {
+        log::error(format_args!("closing node {}: {error}", node.id));
     }
     open.kept = open.file.is_some() && open.count == 0 && !gone;
     if open.kept {
