@@ -6,12 +6,13 @@ use cryptfs::crypto::tag::Algorithm;
 use cryptfs::crypto::xts::Cipher;
 use cryptfs::directory::backing::Backing;
 use cryptfs::directory::name::{DirId, NameEncoding};
-use cryptfs::directory::{Directory, Options};
+use cryptfs::directory::{self, Directory, Options};
 use cryptfs::fs::{Damage, FileSystem, Result};
 use cryptfs::image::{self, Image, OpenError};
 use cryptfs::volume::keys::Keys;
 use parking_lot::Mutex;
 use std::collections::HashMap;
+use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -74,6 +75,8 @@ impl VolumeKind for DirectoryVolume {
 
     fn create(&self, dir: &Path) {
         std::fs::create_dir(dir.join(".cryptfs")).expect("make .cryptfs");
+        let root = std::fs::File::open(dir).expect("open");
+        directory::format(root.as_fd(), &keys()).expect("format");
     }
 
     fn open(&self, dir: &Path, read_only: bool) -> Result<Arc<dyn FileSystem>> {

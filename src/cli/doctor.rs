@@ -1,6 +1,5 @@
 //! `cryptfs doctor`: the steps of unlocking without anyone typing, one by one.
 use super::{Common, Error, Result};
-use crate::sys::creds;
 use crate::volume::keystore::Protection;
 use crate::volume::{self, Keystore, Locked, Protector, ProtectorKind, Rollback, uuid};
 use clap::Args;
@@ -38,7 +37,7 @@ fn unlock(locked: &Locked, keystore: &Keystore) -> Result<ExitCode> {
     let keyfiles = step("keyfile", keystore.keyfiles(&header.uuid), |_| {
         path.display().to_string()
     })?;
-    rungs(keystore.protection(&header.uuid))?;
+    rungs(keystore.protection(&header.uuid), keyfiles.is_some())?;
     let Some(keyfiles) = keyfiles else {
         return Ok(ExitCode::FAILURE);
     };
@@ -65,30 +64,36 @@ fn unlock(locked: &Locked, keystore: &Keystore) -> Result<ExitCode> {
 }
 
 /// How the keyfile is kept, and how else it could be.
-fn rungs(protection: Option<Protection>) -> Result<()> {
-    match protection {
-        Some(Protection::SystemdCreds) => told(
-            "ok",
-            "sealed",
-            "by systemd-creds, with this computer's key and its TPM2 if it has one",
-        )?,
-        Some(Protection::Plain) if creds::is_installed() => told(
-            "note",
-            "sealed",
-            "no: a file of mode 0600; cryptfs key rotate --keyfile --protect systemd-creds seals it to this computer",
-        )?,
-        Some(Protection::Plain) => told(
-            "note",
-            "sealed",
-            "no: a file of mode 0600; systemd-creds, which could seal it to this computer, is not installed",
-        )?,
-        None => {}
+fn rungs(used: Option<Protection>, opened: bool) -> Result<()> {
+    for form in Protection::ALL {
+        let (name, what) = (form.name(), form.explained());
+        let mark = match (used == Some(form), form) {
+            (false, _) => continue,
+            (true, _) if !opened => "failed",
+            (true, Protection::File) => "note",
+            (true, _) => "ok",
+        };
+        told(mark, "kept as", format_args!("{name}: {what}"))?;
     }
-    told(
-        "note",
-        "others",
-        "this version has no rung of its own for a TPM2 without systemd, nor for the desktop's Secret Service",
-    )
+    let command = match opened {
+        true => "key rotate --keyfile",
+        false => "recover",
+    };
+    for form in Protection::ALL
+        .into_iter()
+        .filter(|form| used != Some(*form))
+    {
+        let (name, what) = (form.name(), form.explained());
+        match form.missing() {
+            None => told(
+                "note",
+                "or as",
+                format_args!("{name}: {what}; cryptfs {command} --protect {name} VOLUME"),
+            )?,
+            Some(why) => told("note", "not as", format_args!("{name}: {why}"))?,
+        }
+    }
+    Ok(())
 }
 
 fn step<T>(

@@ -52,6 +52,14 @@ pub fn run(args: &EraseArgs, common: &Common) -> Result<ExitCode> {
     for name in &erased.kept {
         outln!("destroyed: keystore's {name}")?;
     }
+    if let Some(why) = &erased.left {
+        message::warning(format_args!(
+            "the keyfile in the Secret Service is still there: {why}"
+        ));
+        message::hint(format_args!(
+            "in the desktop's session: secret-tool clear application cryptfs volume {id}"
+        ));
+    }
     outln!("volume {id} can no longer be opened from what is on this computer")?;
     for beyond in [
         "destroy what is elsewhere: recovery kits, header backups, other computers' keystores, backups of any of them; \

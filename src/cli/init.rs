@@ -1,14 +1,15 @@
 //! `cryptfs init`: make a volume.
 use super::deliver::DeliverArgs;
 use super::sheet::Sheet;
-use super::{Code, Common, Error, Result, message};
+use super::{Code, Common, Error, Result, message, protect};
 use crate::crypto::tag::Algorithm;
 use crate::crypto::xts::Cipher;
 use crate::volume::audit::{AuditLog, Event};
 use crate::volume::header::NameEncoding;
+use crate::volume::keystore::Protection;
 use crate::volume::same_disk::{SameDisk, same_disk, tears_units};
 use crate::volume::{CreateOptions, Keystore, Site, Volume, create, date, kit, uuid};
-use crate::{image, recover};
+use crate::{directory, image, recover};
 use clap::{Args, ValueEnum};
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -40,6 +41,9 @@ pub struct InitArgs {
     /// Write a recovery kit to this file
     #[arg(long, value_name = "FILE")]
     pub kit: Option<PathBuf>,
+    /// How the keystore is to keep the keyfile
+    #[arg(long, value_name = "FORM", default_value = "file", value_parser = protect::parser())]
+    pub protect: Protection,
     #[command(flatten)]
     pub deliver: DeliverArgs,
     /// All in one file or block device, which hides names, sizes and the shape of the tree as well
@@ -111,6 +115,7 @@ impl InitArgs {
             label: self.label.clone(),
             escrow: self.deliver.escrow(self.no_escrow),
             iterations: self.pbkdf2_iterations,
+            protection: self.protect,
         }
     }
 }
@@ -195,11 +200,12 @@ pub fn run(args: &InitArgs, common: &Common) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// Makes the file system of an image; a directory is one already.
+/// Makes the file system.
 fn format(volume: &Volume) -> Result<()> {
     let place = volume.place();
     let Some(size) = place.length() else {
-        return Ok(());
+        let made = directory::format(place.as_fd(), &volume.keys()?);
+        return Ok(made.map_err(recover::Error::from)?);
     };
     let fd = place.as_fd().try_clone_to_owned();
     let owner = (
@@ -212,7 +218,9 @@ fn format(volume: &Volume) -> Result<()> {
 }
 
 fn warn_about_disks(volume: &Volume, keystore: &Keystore) {
+    let form = keystore.protection(&volume.header().uuid);
     match same_disk(keystore.as_fd(), volume.place().as_fd()) {
+        _ if !form.is_none_or(Protection::lies_on_disk) => {}
         SameDisk::Same => message::warning(format_args!(
             "keystore {} and volume lie on the same disk: whoever takes that disk has both",
             keystore.path().display()

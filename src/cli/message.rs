@@ -5,6 +5,7 @@
 //! cryptfs: hint: unmount it with cryptfs umount DIR
 //! ```
 use crate::image::OpenError;
+use crate::volume::keystore::Protection;
 use crate::volume::{self, ProtectorKind, uuid};
 use crate::{fs, recover};
 use std::fmt::{self, Display};
@@ -120,6 +121,7 @@ impl Error {
                 | V::KeystoreUnknown
                 | V::KeyfileMissing(_)
                 | V::KeyfileDamaged(_)
+                | V::Unsealing { .. }
                 | V::Sealing { .. }
                 | V::KeyfileForeign { .. }
                 | V::Mode { .. }
@@ -234,8 +236,19 @@ fn volume_hint(error: &volume::Error) -> Option<String> {
     Some(match error {
         V::WrongPassword { .. } => "look for the sheet with one of these password IDs".to_owned(),
         V::WrongPassphrase => "check the keyboard layout and caps lock".to_owned(),
-        V::WrongKeyfile { .. } | V::KeyfileMissing(_) | V::KeyfileDamaged(_) | V::KeyfileForeign { .. } | V::Sealing { .. } => {
+        V::WrongKeyfile { .. } | V::KeyfileMissing(_) | V::KeyfileDamaged(_) | V::KeyfileForeign { .. } => {
             format!("{BY_HAND}; that makes a new keyfile")
+        }
+        V::Unsealing { form, .. } => {
+            let first = match form {
+                Protection::SecretService => "log in to the desktop and unlock its keyring, or ",
+                _ => "",
+            };
+            format!("{first}{BY_HAND}; that makes a new keyfile")
+        }
+        V::Sealing { .. } => {
+            let names: Vec<_> = Protection::ALL.iter().map(|form| form.name()).collect();
+            format!("say with --protect how else to keep it: {}", names.join(", "))
         }
         V::NoProtector(ProtectorKind::Keyfile) => BY_HAND.to_owned(),
         V::NoProtector(_) => "cryptfs key list VOLUME shows what opens it".to_owned(),

@@ -22,6 +22,7 @@ mod kit;
 pub mod message;
 mod mount;
 mod progress;
+mod protect;
 mod recover;
 mod recovery_keys;
 mod report;

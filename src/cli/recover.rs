@@ -5,12 +5,13 @@ mod unlock;
 pub use salvage::shown_bytes;
 
 use super::progress::Bar;
-use super::{Code, Common, Error, Result, ask, message, mount};
+use super::{Code, Common, Error, Result, ask, message, mount, protect};
 use crate::codec::{json, json_line};
 use crate::fs::Progress;
 use crate::recover::{self, Job, Outcome, Placed, Search, Summary, Verdict, belongs, find};
 use crate::volume::audit::{AuditLog, Event};
 use crate::volume::error::date_or_never;
+use crate::volume::keystore::Protection;
 use crate::volume::{
     self, Access, Credential, Keystore, Locked, ProtectorKind, ProtectorState, Rollback, Swapped,
     Volume, date, uuid,
@@ -38,6 +39,9 @@ pub struct RecoverArgs {
         requires = "mountpoint"
     )]
     pub options: Vec<std::ffi::OsString>,
+    /// How the keystore is to keep the new keyfile; otherwise as it did before
+    #[arg(long, value_name = "FORM", conflicts_with_all = ["verify", "salvage"], value_parser = protect::parser())]
+    pub protect: Option<Protection>,
 }
 
 /// Arguments of `cryptfs-recover`.
@@ -98,7 +102,7 @@ pub fn run(args: &RecoverArgs, common: &Common) -> Result<ExitCode> {
     if what.verify {
         return verify(volume, keystore.as_ref());
     }
-    enrol(volume, what, common)?;
+    enrol(volume, args, common)?;
     match &args.mountpoint {
         None => Ok(ExitCode::SUCCESS),
         Some(mountpoint) => {

@@ -5,6 +5,7 @@ use crate::crypto::tag::Algorithm;
 use crate::crypto::xts::Cipher;
 use crate::volume::error::{date_or_never, kind_name};
 use crate::volume::header::Header;
+use crate::volume::keystore::Protection;
 use crate::volume::same_disk::{SameDisk, same_disk, tears_units};
 use crate::volume::{self, CopyReport, Keystore, Kind, Locked, ProtectorKind, Rollback, uuid};
 use clap::Args;
@@ -53,6 +54,8 @@ struct Status {
     /// Why it does not unlock by itself.
     locked: Option<String>,
     keystore: Option<(PathBuf, SameDisk)>,
+    /// How its keyfile is kept there.
+    form: Option<Protection>,
     /// Bytes that the disk writes at a time, where that is less than a unit.
     tears: Option<u32>,
 }
@@ -119,6 +122,7 @@ fn look(path: &Path, keystore: &volume::Result<Keystore>) -> Result<Status> {
         mounted: opened.place().is_mounted(),
         locked: None,
         keystore: None,
+        form: None,
         tears: tears_units(opened.place(), opened.header()),
     };
     let keystore = match keystore {
@@ -130,6 +134,7 @@ fn look(path: &Path, keystore: &volume::Result<Keystore>) -> Result<Status> {
     };
     let disks = same_disk(keystore.as_fd(), opened.place().as_fd());
     status.keystore = Some((keystore.path().to_owned(), disks));
+    status.form = keystore.protection(&status.header.uuid);
     match opened.unlock_auto(keystore, Rollback::Refuse) {
         Ok(volume) => {
             status.header = volume.header().clone();
@@ -202,6 +207,13 @@ impl Status {
                 disks_name(*disks)
             )?,
         }
+        if let Some(form) = self.form {
+            outln!(
+                "    Keyfile:            {}: {}",
+                form.name(),
+                form.explained()
+            )?;
+        }
         if let Some(size) = self.tears {
             outln!(
                 "    Disk:               writes {size} bytes at a time: a power cut may tear a unit"
@@ -260,6 +272,7 @@ impl Status {
                 SameDisk::Different => Some(false),
                 SameDisk::CannotTell => None,
             }),
+            "keyfile_protection": self.form.map(Protection::name),
             "power_cut_may_tear_units": self.tears.is_some(),
             "key_protectors": header.protectors().map(key::record).collect::<Json>(),
             "attention": self.attention(),

@@ -16,4 +16,4 @@ pub mod store;
 mod tree;
 pub mod unit;
 
-pub use tree::{Directory, Options, check, link, xattr};
+pub use tree::{Directory, Options, check, format, link, xattr};

@@ -67,6 +67,16 @@ impl Session {
         })
     }
 
+    /// Of a new volume, in which no session has left anything; durable.
+    pub fn none(dir: BorrowedFd<'_>, backing: &Backing, key: &Secret<32>) -> Result<()> {
+        Record {
+            session: 0,
+            unclean_upto: 0,
+            clean: true,
+        }
+        .write(dir, backing, key)
+    }
+
     /// Marks this session as begun; durable.
     pub fn begin(&self, dir: BorrowedFd<'_>, backing: &Backing, key: &Secret<32>) -> Result<()> {
         Record {
@@ -77,11 +87,18 @@ impl Session {
         .write(dir, backing, key)
     }
 
-    /// Marks this session as ended cleanly; durable. Everything else must be durable already.
-    pub fn end(&self, dir: BorrowedFd<'_>, backing: &Backing, key: &Secret<32>) -> Result<()> {
+    /// Marks this session as ended cleanly; durable. Everything else must be durable already. `repaired`: whatever earlier
+    /// sessions left was found and put right.
+    pub fn end(
+        &self,
+        dir: BorrowedFd<'_>,
+        backing: &Backing,
+        key: &Secret<32>,
+        repaired: bool,
+    ) -> Result<()> {
         Record {
             session: self.current,
-            unclean_upto: self.unclean_upto,
+            unclean_upto: if repaired { 0 } else { self.unclean_upto },
             clean: true,
         }
         .write(dir, backing, key)

@@ -16,6 +16,7 @@ pub struct Store {
     /// Nothing may be changed.
     pub read_only: bool,
     unsettled: AtomicBool,
+    repaired: AtomicBool,
 }
 
 impl Store {
@@ -27,6 +28,7 @@ impl Store {
             session,
             read_only,
             unsettled: AtomicBool::new(false),
+            repaired: AtomicBool::new(false),
         }
     }
 
@@ -34,6 +36,21 @@ impl Store {
     /// cleanly: its recorded length then proves nothing.
     pub fn lenient(&self, session: u64) -> bool {
         session <= self.session.unclean_upto || self.unsettled()
+    }
+
+    /// True if there may be files whose recorded length proves nothing.
+    pub fn doubts(&self) -> bool {
+        self.lenient(1)
+    }
+
+    /// Every file was looked at, and its length is right now.
+    pub fn mark_repaired(&self) {
+        self.repaired.store(true, Ordering::Relaxed);
+    }
+
+    /// True after [`Store::mark_repaired`].
+    pub fn repaired(&self) -> bool {
+        self.repaired.load(Ordering::Relaxed)
     }
 
     /// A header could not be brought up to date (a full disk): this session must count as a crash.

@@ -12,6 +12,9 @@ use std::ffi::OsStr;
 /// Nodes are counted: every [`Entry`] handed out by `lookup`, `readdirplus` and the calls that create adds one reference,
 /// `forget` takes them away. Names are bytes without NUL and slash, 1 to 255 of them. Permission checks are the caller's
 /// (the kernel's `default_permissions`); ownership of new files is taken from [`Caller`].
+///
+/// The content of a regular file can be read and changed by whoever has a reference, with [`NO_HANDLE`]; a name may go
+/// away meanwhile. A handle keeps it open in between.
 pub trait FileSystem: Send + Sync + 'static {
     /// Finds `name` in `parent`; takes one reference.
     fn lookup(&self, parent: NodeId, name: &OsStr) -> Result<Entry>;

@@ -7,6 +7,8 @@ pub type NodeId = u64;
 pub const ROOT: NodeId = 1;
 /// Names an open file or directory.
 pub type Handle = u64;
+/// No handle: the reference to the node is enough.
+pub const NO_HANDLE: Handle = 0;
 
 /// A time stamp: seconds since 1970, UTC (negative before), and nanoseconds below 10^9.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]

@@ -14,13 +14,13 @@ mod encode;
 mod error;
 mod late;
 pub mod mountpoint;
+mod mtimes;
 mod options;
 mod presence;
 pub mod processes;
 mod session;
 mod wire;
 mod worker;
-mod writers;
 
 pub use counters::Counters;
 pub use daemon::serve;

@@ -13,9 +13,9 @@ use rustix::mount::MountFlags;
 
 use super::counters::Counters;
 use super::late::Late;
+use super::mtimes::Mtimes;
 use super::options::escape;
 use super::worker::{MAX_IO, Shared, Worker};
-use super::writers::Writers;
 use super::{Error, MountOptions};
 use crate::fs::FileSystem;
 use crate::sys;
@@ -24,14 +24,13 @@ use crate::sys;
 const MAX_BACKGROUND: u16 = 64;
 
 /// What the kernel is asked for; what it does not know it does without.
-const WANTED: [InitFlags; 11] = [
+const WANTED: [InitFlags; 10] = [
     // Small writes are gathered, and pages outlive a close: the mount is the only writer.
     InitFlags::FUSE_WRITEBACK_CACHE,
     InitFlags::FUSE_CACHE_SYMLINKS,
     InitFlags::FUSE_PARALLEL_DIROPS,
     InitFlags::FUSE_DO_READDIRPLUS,
     InitFlags::FUSE_READDIRPLUS_AUTO,
-    InitFlags::FUSE_ATOMIC_O_TRUNC,
     // We clear set-ID bits, so the kernel need not ask for security.capability before each write.
     InitFlags::FUSE_HANDLE_KILLPRIV_V2,
     // ACLs are enforced by the kernel; a default ACL overrides the umask, so that comes to us unapplied.
@@ -122,7 +121,7 @@ impl Session {
             .map(|clone| clone.as_ref().map_or(first, AsFd::as_fd));
         let shared = Shared {
             file_system: &**file_system,
-            writers: Writers::default(),
+            mtimes: Mtimes::default(),
             setxattr_ext: self.setxattr_ext,
             counters: &self.counters,
         };
@@ -147,7 +146,7 @@ impl Session {
                 .collect();
             ends.into_iter().collect()
         });
-        for (node, mtime) in shared.writers.close_all() {
+        for (node, mtime) in shared.mtimes.all() {
             shared.restore_mtime(node, mtime);
         }
         ended

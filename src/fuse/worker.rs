@@ -10,9 +10,9 @@ use super::abi::{self, InHeader};
 use super::adapter::{Call, Failure, Outcome};
 use super::counters::Counters;
 use super::late::Postponed;
+use super::mtimes::Mtimes;
 use super::wire::{Reader, Reply, RequestBuffer};
-use super::writers::Writers;
-use crate::fs::{self, FileSystem, NodeId, SetAttr, SetTime, Time};
+use crate::fs::{self, Entry, FileSystem, NodeId, SetAttr, SetTime, Time};
 use crate::sys::log;
 
 /// Largest read and write; more than `/proc/sys/fs/fuse/max_pages_limit` allows by default would be cut by the kernel.
@@ -21,7 +21,7 @@ pub(super) const MAX_IO: u32 = 1 << 20;
 /// What all threads of a session use.
 pub(super) struct Shared<'a> {
     pub(super) file_system: &'a dyn FileSystem,
-    pub(super) writers: Writers,
+    pub(super) mtimes: Mtimes,
     pub(super) setxattr_ext: bool,
     pub(super) counters: &'a Counters,
 }
@@ -74,7 +74,7 @@ impl<'a> Worker<'a> {
             return Err(io::Error::other("the kernel sent less than a header"));
         };
         self.shared.counters.count(self.number, header.opcode);
-        if header.opcode == abi::LSEEK && self.shared.writers.has(header.nodeid) {
+        if header.opcode == abi::LSEEK {
             let postponed = Postponed {
                 device: self.device,
                 header,
@@ -123,8 +123,17 @@ impl Shared<'_> {
 }
 
 impl Shared<'_> {
+    /// What was found, with the time of modification that the kernel has.
+    pub(super) fn with_mtime(&self, mut entry: Entry) -> Entry {
+        if let Some(mtime) = self.mtimes.of(entry.node) {
+            entry.attr.mtime = mtime;
+        }
+        entry
+    }
+
     /// Sets a file's time of modification to what the kernel has.
     pub(super) fn restore_mtime(&self, node: NodeId, mtime: Time) {
+        self.mtimes.told(node);
         if self
             .file_system
             .getattr(node)
@@ -153,13 +162,10 @@ pub(super) fn send(device: BorrowedFd<'_>, message: &[u8]) -> io::Result<()> {
     }
 }
 
-/// Tells the log about damage: the person who reads EIO in a program looks there for the reason. And of what fails when a
-/// file is closed: no program hears of it.
+/// Tells the log about damage: the person who reads EIO in a program looks there for the reason.
 fn report(header: &InHeader, failure: &Failure) {
-    let error = match failure {
-        Failure::Fs(error @ fs::Error::Damaged(_)) => error,
-        Failure::Fs(error) if header.opcode == abi::RELEASE => error,
-        _ => return,
+    let Failure::Fs(error @ fs::Error::Damaged(_)) = failure else {
+        return;
     };
     let operation = abi::opcode_name(header.opcode).unwrap_or("request");
     let node = header.nodeid;

@@ -1,4 +1,4 @@
-//! Raw system calls: a leaf, with the XTS kernel the only unsafe code.
+//! Raw system calls, and programs that get secrets: a leaf, with the XTS kernel the only unsafe code.
 pub mod creds;
 #[allow(unsafe_code)]
 pub mod fuse;
@@ -7,4 +7,7 @@ pub mod log;
 pub mod mountinfo;
 #[allow(unsafe_code)]
 pub mod process;
+pub mod program;
+pub mod secret_service;
+pub mod tpm2;
 pub mod umask;

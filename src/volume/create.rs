@@ -9,7 +9,7 @@ use super::header::{
 };
 use super::keyfile::Keyfile;
 use super::keys::Uuid;
-use super::keystore::Keystore;
+use super::keystore::{Keystore, Protection};
 use super::layout;
 use super::place::{Access, COPIES};
 use super::protector::{Credential, NewProtector, Protector, ProtectorState};
@@ -45,6 +45,8 @@ pub struct CreateOptions {
     pub escrow: bool,
     /// PBKDF2 rounds of the recovery password.
     pub iterations: u32,
+    /// In which form the keystore keeps the keyfile.
+    pub protection: Protection,
 }
 
 impl Default for CreateOptions {
@@ -57,6 +59,7 @@ impl Default for CreateOptions {
             label: String::new(),
             escrow: true,
             iterations: ITERATIONS,
+            protection: Protection::File,
         }
     }
 }
@@ -107,7 +110,7 @@ pub fn create(path: &Path, options: &CreateOptions, keystore: &Keystore) -> Resu
         })
         .collect();
     let volume = Volume::new(place, header, image, vmk, keyfile.slot, copies);
-    let written = write(&volume, &keyfile, keystore);
+    let written = write(&volume, &keyfile, keystore, options.protection);
     let created = Created {
         volume,
         recovery_password: password,
@@ -124,8 +127,13 @@ pub fn create(path: &Path, options: &CreateOptions, keystore: &Keystore) -> Resu
 }
 
 /// The keyfile first: a volume that this computer could not open never comes to be.
-fn write(volume: &Volume, keyfile: &Keyfile, keystore: &Keystore) -> Result<()> {
-    keystore.stage_keyfile(keyfile, None)?;
+fn write(
+    volume: &Volume,
+    keyfile: &Keyfile,
+    keystore: &Keystore,
+    protection: Protection,
+) -> Result<()> {
+    keystore.stage_keyfile(keyfile, Some(protection))?;
     keystore.commit_keyfile(&keyfile.volume)?;
     drop(volume.place().lock(Access::ReadWrite)?); // makes the file, so that readers find it
     copies::write_all(volume.place(), volume.header_bytes())?;

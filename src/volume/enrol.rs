@@ -4,7 +4,7 @@ use super::error::{Error, Result};
 use super::header::Header;
 use super::keyfile::Keyfile;
 use super::keys::Uuid;
-use super::keystore::Keystore;
+use super::keystore::{Keystore, Protection};
 use super::protector::{Credential, NewProtector, Protector, ProtectorKind, ProtectorState};
 use super::recovery_password::RecoveryPassword;
 use super::unlocked::Volume;
@@ -13,9 +13,10 @@ use crate::crypto::kdf::Stretch;
 
 impl Volume {
     /// Lets this keystore unlock the volume without anyone typing. An earlier keyfile of the same keystore is replaced.
-    pub fn enrol(&mut self, keystore: &Keystore) -> Result<Uuid> {
+    /// `protection`: another form in the keystore than before.
+    pub fn enrol(&mut self, keystore: &Keystore, protection: Option<Protection>) -> Result<Uuid> {
         let keyfile = Keyfile::random(&self.header().uuid);
-        keystore.stage_keyfile(&keyfile, None)?;
+        keystore.stage_keyfile(&keyfile, protection)?;
         let host = keystore.host();
         let volume = self.header().uuid;
         let changed = self.update(Some(keystore), |header, vmk| {
@@ -87,7 +88,8 @@ impl Volume {
         keystore: Option<&Keystore>,
         prefix: &str,
     ) -> Result<Protector> {
-        self.update(keystore, |header, _| {
+        let volume = self.header().uuid;
+        let removed = self.update(keystore, |header, _| {
             let named = |slot: &&Protector| uuid::has_prefix(&slot.id, prefix);
             let found: Vec<_> = header.protectors().filter(named).cloned().collect();
             let [slot] = &found[..] else {
@@ -107,7 +109,11 @@ impl Volume {
                 }
             }
             Ok(slot.clone())
-        })
+        })?;
+        if let Some(keystore) = keystore {
+            keystore.drop_entry(&volume, &removed.id)?;
+        }
+        Ok(removed)
     }
 
     /// Changes what is written about a protector: its state and dates. Nothing is written where nothing changes.

@@ -12,12 +12,14 @@ use std::os::fd::AsFd;
 use std::os::unix::fs::FileExt;
 
 /// What was destroyed.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Debug, Default)]
 pub struct Erased {
     /// Header copies that were overwritten and removed.
     pub copies: Vec<&'static str>,
     /// Files of the keystore that were overwritten and removed.
     pub kept: Vec<String>,
+    /// Why the keyfile in the Secret Service was not.
+    pub left: Option<io::Error>,
 }
 
 /// Destroys every header copy of the volume at `place`, and all that the keystore keeps of it. Refused while it is mounted. Can
@@ -27,7 +29,7 @@ pub fn erase(place: &Place, volume: &Uuid, keystore: Option<&Keystore>) -> Resul
     let mut erased = Erased::default();
     // The keyfile first: from then on nothing opens the volume without anyone typing.
     if let Some(keystore) = keystore {
-        erased.kept = keystore.destroy(volume)?;
+        (erased.kept, erased.left) = keystore.destroy(volume)?;
     }
     for index in 0..COPIES {
         let name = place.copy_name(index);

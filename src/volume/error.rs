@@ -2,6 +2,7 @@
 use super::date::Seconds;
 use super::header::HeaderError;
 use super::keys::Uuid;
+use super::keystore::Protection;
 use super::protector::ProtectorKind;
 use super::{copies::CopyReport, uuid};
 use std::io;
@@ -55,12 +56,22 @@ pub enum Error {
     /// Not a keyfile, or damaged.
     #[error("keyfile {} is damaged", .0.display())]
     KeyfileDamaged(PathBuf),
-    /// systemd-creds could not seal or open the keyfile.
+    /// What keeps the keyfile does not give it.
     #[error("keyfile {}: {source}", .path.display())]
-    Sealing {
+    Unsealing {
         /// The file.
         path: PathBuf,
-        /// What it said.
+        /// In which form it is kept.
+        form: Protection,
+        /// Why.
+        source: io::Error,
+    },
+    /// What is to keep the keyfile does not take it.
+    #[error("the keyfile cannot be kept as {}: {source}", .form.name())]
+    Sealing {
+        /// In which form.
+        form: Protection,
+        /// Why.
         source: io::Error,
     },
     /// A keyfile under this volume's name that is for another one.

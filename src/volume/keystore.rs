@@ -5,13 +5,15 @@
 //!
 //! | file | holds |
 //! | --- | --- |
-//! | `<uuid>.key` | the keyfile (`.key.new` while a new one is being enrolled) |
+//! | `<uuid>.key` | the keyfile, in one of the forms of [`Protection`] (`.key.new` while a new one is being enrolled) |
 //! | `<uuid>.header`, `.header.1`, `.header.2` | the last three headers, newest first |
 //! | `<uuid>.state` | what was last seen of the volume, under a MAC |
 //! | `<uuid>.path` | where it was last seen: a hint, not believed |
 mod keyfiles;
+mod protection;
 
-pub use keyfiles::{Protection, keyfile_at};
+pub use keyfiles::keyfile_at;
+pub use protection::Protection;
 
 use super::durable::{self, Target};
 use super::erase;
@@ -181,14 +183,16 @@ impl Keystore {
 
     /// Removes all that is kept for a volume.
     pub(crate) fn forget(&self, volume: &Uuid) -> Result<()> {
+        let _ = self.clear_entries(volume);
         for kind in HEADERS.iter().chain(&["key", "key.new", "state", "path"]) {
             durable::remove(&self.dir, &name(volume, kind)).map_err(Error::io(&self.path))?;
         }
         Ok(())
     }
 
-    /// As [`Keystore::forget`], with every file overwritten first. What was there.
-    pub(crate) fn destroy(&self, volume: &Uuid) -> Result<Vec<String>> {
+    /// As [`Keystore::forget`], with every file overwritten first. What was there, and why an entry in the Secret Service still is.
+    pub(crate) fn destroy(&self, volume: &Uuid) -> Result<(Vec<String>, Option<io::Error>)> {
+        let left = self.clear_entries(volume).and_then(io::Result::err);
         let mut gone = Vec::new();
         for kind in ["key", "key.new"]
             .iter()
@@ -201,7 +205,7 @@ impl Keystore {
                 gone.push(name);
             }
         }
-        Ok(gone)
+        Ok((gone, left))
     }
 
     fn put(&self, volume: &Uuid, kind: &str, bytes: &[u8]) -> Result<()> {

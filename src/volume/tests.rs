@@ -258,7 +258,7 @@ fn enrolling_again_replaces_this_keystores_keyfile() {
         let mut volume = locked
             .unlock(Credential::Recovery(&made.recovery_password))
             .unwrap();
-        volume.enrol(&bench.keys()).unwrap();
+        volume.enrol(&bench.keys(), None).unwrap();
         assert_eq!(volume.header().protectors().count(), 2);
         bench.auto().unwrap();
     }
@@ -271,7 +271,7 @@ fn an_enrolment_cut_short_still_opens() {
     let uuid = made.volume.header().uuid;
     let key = bench.keys().keyfile_path(&uuid);
     let old = std::fs::read(&key).unwrap();
-    bench.auto().unwrap().enrol(&bench.keys()).unwrap();
+    bench.auto().unwrap().enrol(&bench.keys(), None).unwrap();
     // As if the power had gone between the header and the rename.
     std::fs::rename(&key, key.with_extension("key.new")).unwrap();
     std::fs::write(&key, old).unwrap();

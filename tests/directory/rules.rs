@@ -2,6 +2,7 @@
 use super::{keys, me, open, open_with};
 use cryptfs::directory::Directory;
 use cryptfs::directory::backing::Backing;
+use cryptfs::directory::check;
 use cryptfs::directory::name::{DirId, NameEncoding, Names};
 use cryptfs::directory::record::{Op, Recorder};
 use cryptfs::fs::*;
@@ -204,7 +205,7 @@ fn after_a_crash_lookup_tells_the_size_that_the_data_proves() {
 }
 
 #[test]
-fn a_size_that_was_given_out_wrong_is_taken_back_by_a_new_node() {
+fn a_size_that_a_crash_left_wrong_is_not_given_out_in_a_later_session_either() {
     let dir = tempfile::tempdir().expect("tempdir");
     let tree = open(dir.path());
     write_file(&tree, "a", &pattern(5000));
@@ -214,15 +215,8 @@ fn a_size_that_was_given_out_wrong_is_taken_back_by_a_new_node() {
         .set_len(2 * 4096 + 100)
         .expect("grow");
     let tree = open(dir.path());
-    let before = tree.lookup(ROOT, OsStr::new("a")).expect("lookup");
-    assert_ne!(before.attr.size, 5000);
-    let error = tree
-        .open(before.node, READ)
-        .expect_err("opened with a wrong size");
-    assert!(matches!(error, Error::Stale), "{error}");
-    let after = tree.lookup(ROOT, OsStr::new("a")).expect("lookup");
-    assert_ne!(after.node, before.node);
-    assert_eq!(after.attr.size, 5000);
+    let found = tree.lookup(ROOT, OsStr::new("a")).expect("lookup");
+    assert_eq!(found.attr.size, 5000);
     assert_eq!(read_file(&tree, "a").expect("read"), pattern(5000));
 }
 
@@ -361,6 +355,36 @@ fn a_file_cut_or_grown_outside_is_an_error_after_a_clean_end() {
         let error = read_file(&open(dir.path()), "a").expect_err("another length was accepted");
         assert!(matches!(error, Error::Damaged(Damage::Length)), "{error}");
     }
+}
+
+#[test]
+fn after_a_crash_lengths_prove_nothing_until_check_has_repaired_all() {
+    let dir = tempfile::tempdir().expect("tempdir");
+    let cut_and_read = |name| {
+        edit(&backing_file(dir.path(), name))
+            .set_len(7 * 4096)
+            .expect("cut");
+        let tree = open(dir.path());
+        let read = read_file(&tree, name);
+        tree.close().expect("close");
+        read
+    };
+    let tree = open(dir.path());
+    write_file(&tree, "a", &pattern(60_000));
+    write_file(&tree, "b", &pattern(60_000));
+    drop(tree);
+    let tree = open(dir.path());
+    assert!(tree.after_crash());
+    tree.close().expect("close");
+    let read = cut_and_read("a").expect("what a crash may leave");
+    assert_eq!(read.len(), 7 * 4064 - 64);
+
+    let tree = open(dir.path());
+    let repaired = check::check(&tree, true, &(), &mut |_| {}).expect("check");
+    assert_eq!(repaired.findings, repaired.repaired);
+    tree.close().expect("close");
+    let error = cut_and_read("b").expect_err("the crash is over");
+    assert!(matches!(error, Error::Damaged(Damage::Length)), "{error}");
 }
 
 #[test]

@@ -236,7 +236,7 @@ fn a_keyfile_sealed_to_this_computer() {
     assert!(!sealed.starts_with(b"CFSKEY"));
     bench
         .cryptfs(&["doctor", "volume"], "")
-        .says(&["by systemd-creds", "ok      unlock"]);
+        .says(&["kept as   systemd-creds", "ok      unlock"]);
     // What replaces it stays sealed, by recover as well.
     rotate(&bench, &["--keyfile"], "").says(&["replaces"]);
     bench
@@ -244,7 +244,7 @@ fn a_keyfile_sealed_to_this_computer() {
         .says(&["by itself again"]);
     bench
         .cryptfs(&["doctor", "volume"], "")
-        .says(&["by systemd-creds", "ok      unlock"]);
+        .says(&["kept as   systemd-creds", "ok      unlock"]);
     // One that was sealed elsewhere does not open, and says what to do.
     let mut other = std::fs::read(bench.keyfile()).expect("read");
     other[100] = if other[100] == b'A' { b'B' } else { b'A' };

@@ -5,6 +5,7 @@ mod image;
 mod keys;
 mod life;
 mod records;
+mod rungs;
 mod salvage;
 mod sheet;
 

@@ -1,12 +1,13 @@
 //! `cryptfs key add` and `cryptfs key enrol`.
 use super::super::deliver::DeliverArgs;
 use super::super::sheet::Sheet;
-use super::super::{Code, Error, ask, kit};
+use super::super::{Code, Error, ask, kit, protect};
 use super::*;
 use crate::crypto::kdf::Stretch;
+use crate::volume::Credential;
 use crate::volume::create::ITERATIONS;
+use crate::volume::keystore::{self, Protection};
 use crate::volume::rotate::PASSPHRASE;
-use crate::volume::{Credential, keystore};
 
 /// Arguments of `cryptfs key add`.
 #[derive(Args, Clone, Debug)]
@@ -66,6 +67,9 @@ pub struct EnrolArgs {
     pub volume: PathBuf,
     /// The keyfile that cryptfs key add --computer wrote
     pub keyfile: PathBuf,
+    /// How the keystore is to keep the new keyfile
+    #[arg(long, value_name = "FORM", value_parser = protect::parser())]
+    pub protect: Option<Protection>,
 }
 
 /// Runs `cryptfs key add`.
@@ -144,7 +148,7 @@ pub fn enrol(args: &EnrolArgs, common: &Common) -> Result<()> {
     let travelled = keystore::keyfile_at(&args.keyfile)?;
     let locked = Locked::open(&args.volume)?;
     let mut volume = locked.unlock(Credential::Keyfile(&travelled.key, &travelled.slot))?;
-    let mine = volume.enrol(&keystore)?;
+    let mine = volume.enrol(&keystore, args.protect)?;
     log(&keystore, &volume, "key enrol", &mine, "enrolled")?;
     volume.remove_protector(Some(&keystore), &uuid::text(&travelled.slot))?;
     log(&keystore, &volume, "key enrol", &travelled.slot, "spent")?;

@@ -1,13 +1,12 @@
 //! `cryptfs key rotate`: pending, delivered, proven; then the old one is removed from every copy.
 use super::super::deliver::DeliverArgs;
 use super::super::sheet::Sheet;
-use super::super::{Code, Error, ask};
+use super::super::{Code, Error, ask, protect};
 use super::add::Costs;
 use super::*;
 use crate::volume::Credential;
 use crate::volume::keystore::Protection;
 use crate::volume::rotate::NewPassword;
-use clap::ValueEnum;
 
 /// Arguments of `cryptfs key rotate`.
 #[derive(Args, Clone, Debug)]
@@ -25,9 +24,9 @@ pub struct RotateArgs {
     /// Replace this computer's keyfile instead
     #[arg(long, conflicts_with_all = ["id", "finish", "passphrase"])]
     pub keyfile: bool,
-    /// Keep the new keyfile in this form: as a file of mode 0600, or sealed with this computer's own key (and TPM2, if any)
-    #[arg(long, value_enum, requires = "keyfile")]
-    pub protect: Option<ProtectName>,
+    /// How the keystore is to keep the new keyfile; otherwise as it did before
+    #[arg(long, value_name = "FORM", requires = "keyfile", value_parser = protect::parser())]
+    pub protect: Option<Protection>,
     /// Replace the passphrase instead
     #[arg(long, conflicts_with_all = ["id", "finish"])]
     pub passphrase: bool,
@@ -43,29 +42,12 @@ pub struct RotateArgs {
     pub costs: Costs,
 }
 
-/// The forms of a keyfile.
-#[derive(Clone, Copy, Debug, ValueEnum)]
-#[allow(missing_docs)]
-pub enum ProtectName {
-    File,
-    SystemdCreds,
-}
-
-impl From<ProtectName> for Protection {
-    fn from(name: ProtectName) -> Self {
-        match name {
-            ProtectName::File => Self::Plain,
-            ProtectName::SystemdCreds => Self::SystemdCreds,
-        }
-    }
-}
-
 /// Runs `cryptfs key rotate`.
 pub fn run(args: &RotateArgs, common: &Common) -> Result<()> {
     args.deliver.check(&args.volume)?;
     let (keystore, mut volume) = unlock(&args.volume, common)?;
     if args.keyfile {
-        let id = volume.rotate_keyfile(&keystore, args.protect.map(Into::into))?;
+        let id = volume.rotate_keyfile(&keystore, args.protect)?;
         log(&keystore, &volume, "key rotate", &id, "keyfile replaced")?;
         return outln!(
             "keyfile {} replaces this computer's old one",

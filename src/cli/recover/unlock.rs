@@ -111,7 +111,7 @@ pub fn verify(mut volume: Volume, keystore: Option<&Keystore>) -> Result<ExitCod
 }
 
 /// Lets this computer unlock by itself again.
-pub fn enrol(mut volume: Volume, what: &What, common: &Common) -> Result<()> {
+pub fn enrol(mut volume: Volume, args: &RecoverArgs, common: &Common) -> Result<()> {
     let keystore = common.make_keystore()?;
     let bad: Vec<_> = volume
         .copies()
@@ -120,7 +120,7 @@ pub fn enrol(mut volume: Volume, what: &What, common: &Common) -> Result<()> {
         .cloned()
         .collect();
     let password = *volume.opened_with();
-    let keyfile = volume.enrol(&keystore)?;
+    let keyfile = volume.enrol(&keystore, args.protect)?;
     let enrolled = Event {
         action: "enrol",
         volume: &volume.header().uuid,
@@ -149,7 +149,7 @@ pub fn enrol(mut volume: Volume, what: &What, common: &Common) -> Result<()> {
         message::hint(format_args!(
             "password {} was used: replace it with cryptfs key rotate {}",
             uuid::short(&password),
-            what.volume.display()
+            args.what.volume.display()
         ));
     }
     let others = volume
@@ -159,7 +159,7 @@ pub fn enrol(mut volume: Volume, what: &What, common: &Common) -> Result<()> {
         message::hint(format_args!(
             "{} still unlocks it too; if the volume has moved here for good: cryptfs key remove {} {}",
             other.description,
-            what.volume.display(),
+            args.what.volume.display(),
             uuid::short(&other.id)
         ));
     }

@@ -3,6 +3,7 @@ use super::super::{Error, key, status};
 use super::*;
 use crate::volume::audit::AuditLog;
 use crate::volume::error::{date_or_never, kind_name};
+use crate::volume::keystore::Protection;
 use crate::volume::same_disk::{SameDisk, same_disk};
 use crate::volume::{Header, Locked, ProtectorKind, ProtectorState, Rollback, uuid};
 use std::path::Path;
@@ -17,6 +18,7 @@ pub struct Facts {
     locked: Option<String>,
     copies: (usize, usize),
     disks: Option<SameDisk>,
+    form: Option<Protection>,
     log: Option<PathBuf>,
 }
 
@@ -33,6 +35,7 @@ impl Facts {
             locked: Some("there is no keystore".to_owned()),
             copies: (good, opened.copies().len()),
             disks: keystore.map(|k| same_disk(k.as_fd(), opened.place().as_fd())),
+            form: keystore.and_then(|k| k.protection(&opened.header().uuid)),
             log: keystore.map(|k| AuditLog::of(k).path().to_owned()),
         };
         if let Some(keystore) = keystore {
@@ -70,7 +73,7 @@ impl Facts {
             (
                 "PCI DSS 3.6.1.2",
                 "Where are keys kept, in which form",
-                "in the header, wrapped; a keyfile in the keystore, mode 0600; never in clear on the volume".to_owned(),
+                self.keys(),
             ),
             ("PCI DSS 3.5.1.2, 3.6.1.3", "Are keys and data on different disks", self.disks()),
             ("PCI DSS 3.5.1.2", "Does it unlock without anyone's doing", self.automatic()),
@@ -125,6 +128,14 @@ impl Facts {
             "now locked"
         };
         format!("yes, contents and names; {now}")
+    }
+
+    fn keys(&self) -> String {
+        let keyfile = match self.form {
+            Some(form) => format!("a keyfile, kept as {}: {}", form.name(), form.explained()),
+            None => "no keyfile on this computer".to_owned(),
+        };
+        format!("in the header, wrapped; {keyfile}; never in clear on the volume")
     }
 
     fn disks(&self) -> String {

@@ -113,6 +113,9 @@ pub fn check(
         seen: HashSet::new(),
     };
     run.directory(&directory.nodes.get(ROOT)?, b"")?;
+    if repair && run.summary.findings == run.summary.repaired {
+        directory.store.mark_repaired();
+    }
     Ok(run.summary)
 }
 

@@ -7,33 +7,42 @@ use rustix::io::Errno;
 /// Directories that a salvage hint names, upwards: each costs a microsecond when a file is made.
 const TRAIL: usize = 8;
 
+/// To read; to read and write.
+pub(super) const READ: OpenFlags = OpenFlags {
+    write: false,
+    truncate: false,
+    kill_privileges: false,
+    unlinkable: false,
+};
+pub(super) const WRITE: OpenFlags = OpenFlags {
+    write: true,
+    ..READ
+};
+
 impl Directory {
-    /// The open content of a node.
-    pub(super) fn content(&self, node: NodeId) -> Result<Arc<File>> {
-        self.nodes
-            .get(node)?
-            .open
-            .lock()
-            .file
-            .clone()
-            .ok_or(Error::BadHandle)
+    /// The content of a node, opened if need be: FUSE reads and writes without a handle.
+    pub(super) fn content(&self, node: &Arc<Node>, flags: OpenFlags) -> Result<Arc<File>> {
+        if flags.write || flags.truncate {
+            self.writable()?;
+        }
+        let (file, new) = {
+            let mut open = node.open.lock();
+            let file = self.opened(node, &mut open, flags)?;
+            (file, self.kept.add(node, &mut open))
+        };
+        if new {
+            self.kept.trim();
+        }
+        Ok(file)
     }
 
     pub(super) fn open_content(&self, node: &Arc<Node>, flags: OpenFlags) -> Result<Handle> {
-        match node.kind {
-            Kind::File => {}
-            Kind::Directory => return Err(Error::IsDirectory),
-            _ => return Err(Error::Invalid),
-        }
         if flags.write || flags.truncate {
             self.writable()?;
         }
         {
             let mut open = node.open.lock();
-            match open.file.clone() {
-                Some(file) => self.open_again(node, &file, flags)?,
-                None => self.open_first(node, &mut open, flags)?,
-            }
+            self.opened(node, &mut open, flags)?;
             open.count += 1;
         }
         if flags.truncate && flags.kill_privileges {
@@ -42,14 +51,27 @@ impl Directory {
         Ok(0)
     }
 
-    fn open_first(&self, node: &Arc<Node>, open: &mut Open, flags: OpenFlags) -> Result<()> {
+    fn opened(&self, node: &Arc<Node>, open: &mut Open, flags: OpenFlags) -> Result<Arc<File>> {
+        match node.kind {
+            Kind::File => {}
+            Kind::Directory => return Err(Error::IsDirectory),
+            _ => return Err(Error::Invalid),
+        }
+        let file = match open.file.clone() {
+            Some(file) => self.open_again(node, open, file, flags)?,
+            None => self.open_first(node, flags)?,
+        };
+        open.writable |= flags.write || flags.truncate;
+        Ok(open.file.insert(file).clone())
+    }
+
+    fn open_first(&self, node: &Arc<Node>, flags: OpenFlags) -> Result<Arc<File>> {
         let write = flags.write || flags.truncate;
         let (fd, parent, hint) = self.descriptor(node, write)?;
         if flags.truncate {
             // What is cut away need not be readable.
             self.backing().truncate(fd.as_fd(), 0)?;
-            open.file = Some(Arc::new(File::empty(self.store.clone(), fd, parent, hint)));
-            return Ok(());
+            return Ok(Arc::new(File::empty(self.store.clone(), fd, parent, hint)));
         }
         let (file, mismatch) = File::open(self.store.clone(), fd, write, parent)?;
         if mismatch && !self.store.read_only {
@@ -60,29 +82,40 @@ impl Directory {
         if write {
             file.make_writable(|| Err(Error::BadHandle), hint)?;
         }
-        open.file = Some(Arc::new(file));
-        Ok(())
+        Ok(Arc::new(file))
     }
 
-    fn open_again(&self, node: &Arc<Node>, file: &Arc<File>, flags: OpenFlags) -> Result<()> {
-        if flags.write || flags.truncate {
+    fn open_again(
+        &self,
+        node: &Arc<Node>,
+        open: &Open,
+        file: Arc<File>,
+        flags: OpenFlags,
+    ) -> Result<Arc<File>> {
+        if (flags.write || flags.truncate) && !open.writable {
             let (_, hint) = self.hint(node);
             file.make_writable(|| self.descriptor(node, true).map(|(fd, _, _)| fd), hint)?;
         }
         if flags.truncate {
-            file.truncate(0)
-        } else {
-            Ok(())
+            file.truncate(0)?;
         }
+        Ok(file)
     }
 
     /// A descriptor of a node's backing file, the id of the directory it is in, and its salvage hint.
     fn descriptor(&self, node: &Arc<Node>, write: bool) -> Result<(OwnedFd, [u8; 12], Vec<u8>)> {
-        let place = node.place().ok_or(Error::Stale)?;
-        let handle = self.handle(&place.parent)?;
-        let fd = self
-            .backing()
-            .open_file(handle.as_fd(), &place.name, write)?;
+        let fd = match (node.place(), node.held.get()) {
+            (Some(place), _) => {
+                let handle = self.handle(&place.parent)?;
+                let opened = self.backing().open_file(handle.as_fd(), &place.name, write);
+                match opened {
+                    Err(Errno::NOENT) => return Err(Error::Stale), // removed outside of cryptfs
+                    fd => fd?,
+                }
+            }
+            (None, Some(held)) => held.try_clone().map_err(Error::from)?,
+            (None, None) => return Err(Error::Stale),
+        };
         if !node.is(&backing::stat(Object::Open(fd.as_fd()))?) {
             return Err(Error::Stale);
         }
@@ -146,7 +179,7 @@ impl Directory {
         data: &[u8],
         kill_privileges: bool,
     ) -> Result<()> {
-        let file = node.open.lock().file.clone().ok_or(Error::BadHandle)?;
+        let file = self.content(node, WRITE)?;
         if kill_privileges {
             self.kill_privileges(node)?;
         }
@@ -155,42 +188,25 @@ impl Directory {
 
     pub(super) fn close_content(&self, node: &Arc<Node>) -> Result<()> {
         let settled = {
-            // Held until the file is settled: who opens it meanwhile would read a stale header.
             let mut open = node.open.lock();
             open.count = open.count.saturating_sub(1);
-            let settled = open.file.as_ref().map_or(Ok(()), |file| file.settle());
-            if open.count == 0 {
-                open.file = None;
+            match &open.file {
+                Some(file) if open.count > 0 || open.kept => file.settle(),
+                _ => self.kept.close(node, &mut open),
             }
-            settled
         };
-        if node.gone.lock().is_some() {
-            self.nodes.detach(node); // the inode number is free to be used again
-        }
         self.nodes.released(node);
         settled
     }
 
     pub(super) fn set_size(&self, node: &Arc<Node>, size: u64) -> Result<()> {
-        match node.kind {
-            Kind::File => {}
-            Kind::Directory => return Err(Error::IsDirectory),
-            _ => return Err(Error::Invalid),
-        }
-        self.open_content(
-            node,
-            OpenFlags {
-                write: true,
-                truncate: size == 0,
-                ..OpenFlags::default()
-            },
-        )?;
-        let set = if size == 0 {
+        let truncate = size == 0;
+        let file = self.content(node, OpenFlags { truncate, ..WRITE })?;
+        if truncate {
             Ok(())
         } else {
-            self.content(node.id).and_then(|file| file.truncate(size))
-        };
-        set.and(self.close_content(node))
+            file.truncate(size)
+        }
     }
 
     pub(super) fn copy_content(
@@ -200,7 +216,8 @@ impl Directory {
         length: u64,
     ) -> Result<u64> {
         self.writable()?;
-        let (source, target) = (self.content(from.0)?, self.content(to.0)?);
+        let source = self.content(&self.nodes.get(from.0)?, READ)?;
+        let target = self.content(&self.nodes.get(to.0)?, WRITE)?;
         let mut buffer = zeroize::Zeroizing::new(vec![0; length.min(1 << 20) as usize]);
         let mut done = 0;
         while done < length {

@@ -90,7 +90,7 @@ impl Directory {
         }
         let (node, new) = self.nodes.refer(&stat, kind, dir);
         node.add_place(parent, name);
-        let checked = if new && kind == Kind::File && self.store.session.after_crash {
+        let checked = if new && kind == Kind::File && self.store.doubts() {
             self.check_after_crash(handle, name, &stat)?
         } else {
             None
@@ -129,6 +129,9 @@ impl Directory {
     }
 
     pub(super) fn attributes(&self, node: &Arc<Node>) -> Result<Attr> {
+        if let Some(gone) = node.remembered() {
+            return Ok(gone);
+        }
         match self.with_object(node, |object| Ok(backing::stat(object)?)) {
             Ok(stat) if node.is(&stat) => Ok(self.attr(node, &stat)),
             Ok(_) => Err(Error::Stale),

@@ -66,7 +66,10 @@ impl Directory {
             let mut open = node.open.lock();
             open.count += 1;
             open.file = Some(Arc::new(file));
+            open.writable = true;
+            self.kept.add(&node, &mut open);
         }
+        self.kept.trim();
         Ok((
             Entry {
                 node: node.id,

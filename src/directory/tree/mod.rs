@@ -9,6 +9,7 @@
 //! | `list` | opendir, readdir, readdirplus |
 //! | `attr` | setattr, statfs |
 //! | `content` | open, read, write, fsync and the rest on open files |
+//! | `kept` | content that is open though nobody has a handle |
 //! | `link` | symbolic link targets |
 //! | `xattr` | extended attributes and ACLs |
 //! | [`check`] | every name and unit of the volume |
@@ -16,6 +17,7 @@
 mod attr;
 pub mod check;
 mod content;
+mod kept;
 pub mod link;
 mod list;
 mod lookup;
@@ -30,9 +32,11 @@ use super::session::Session;
 use super::store::Store;
 use crate::fs::*;
 use crate::volume::keys::Keys;
+use content::{READ, WRITE};
+use kept::Kept;
 use node::{Node, Nodes};
 use parking_lot::Mutex;
-use rustix::fd::{AsFd, OwnedFd};
+use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::collections::HashMap;
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
@@ -55,6 +59,7 @@ pub struct Directory {
     store: Arc<Store>,
     names: Names,
     nodes: Nodes,
+    kept: Kept,
     listings: Mutex<HashMap<Handle, Arc<Mutex<list::Listing>>>>,
     next_handle: AtomicU64,
     /// The volume's own directory, `.cryptfs`.
@@ -62,6 +67,13 @@ pub struct Directory {
     long_targets: link::LongTargets,
     /// New objects may belong to others.
     as_root: bool,
+}
+
+/// Makes the tree of a new volume, whose backing directory is `root`.
+pub fn format(root: BorrowedFd<'_>, keys: &Keys) -> Result<()> {
+    let backing = Backing::default();
+    let own = backing.open_dir(root, c".cryptfs")?;
+    Session::none(own.as_fd(), &backing, keys.session())
 }
 
 impl Directory {
@@ -90,6 +102,7 @@ impl Directory {
             names: Names::new(keys.clone(), options.encoding),
             nodes: Nodes::new(root, &stat, options.root),
             store: Arc::new(Store::new(backing, keys, session, options.read_only)),
+            kept: Kept::default(),
             listings: Mutex::default(),
             next_handle: AtomicU64::new(1),
             own,
@@ -138,6 +151,11 @@ impl Directory {
             let root = self.handle(node)?;
             return call(Object::At(root.as_fd(), c"."));
         }
+        if node.held.get().is_some() && node.place().is_none() {
+            return self
+                .content(node, READ)?
+                .with_fd(|fd| call(Object::Open(fd)));
+        }
         let place = node.place().ok_or(Error::Stale)?;
         let parent = self.handle(&place.parent)?;
         call(Object::At(parent.as_fd(), &place.name))
@@ -149,7 +167,11 @@ impl FileSystem for Directory {
         self.look_up(&self.nodes.get(parent)?, check_name(name)?)
     }
     fn forget(&self, node: NodeId, count: u64) {
-        self.nodes.forget(node, count);
+        if let Some(node) = self.nodes.forget(node, count) {
+            // What it says has no one to hear: the session counts as a crash.
+            let _ = node.open.lock().close();
+            self.nodes.released(&node);
+        }
     }
     fn getattr(&self, node: NodeId) -> Result<Attr> {
         self.attributes(&self.nodes.get(node)?)
@@ -245,7 +267,8 @@ impl FileSystem for Directory {
         self.create_nameless(&self.nodes.get(parent)?, mode, flags, caller)
     }
     fn read(&self, node: NodeId, _: Handle, offset: u64, buf: &mut [u8]) -> Result<usize> {
-        self.content(node)?.read(offset, buf)
+        self.content(&self.nodes.get(node)?, READ)?
+            .read(offset, buf)
     }
     fn write(
         &self,
@@ -261,7 +284,7 @@ impl FileSystem for Directory {
         self.close_content(&self.nodes.get(node)?)
     }
     fn fsync(&self, node: NodeId, _: Handle, data_only: bool) -> Result<()> {
-        self.content(node)?.sync(data_only)
+        self.content(&self.nodes.get(node)?, READ)?.sync(data_only)
     }
     fn fallocate(
         &self,
@@ -272,10 +295,12 @@ impl FileSystem for Directory {
         length: u64,
     ) -> Result<()> {
         self.writable()?;
-        self.content(node)?.allocate(how, offset, length)
+        self.content(&self.nodes.get(node)?, WRITE)?
+            .allocate(how, offset, length)
     }
     fn lseek(&self, node: NodeId, _: Handle, offset: u64, whence: Whence) -> Result<u64> {
-        self.content(node)?.seek(offset, whence)
+        self.content(&self.nodes.get(node)?, READ)?
+            .seek(offset, whence)
     }
     fn copy_file_range(
         &self,
@@ -364,9 +389,12 @@ impl FileSystem for Directory {
         if self.store.unsettled() {
             return Ok(()); // the record still says that this session did not end cleanly, and so it was
         }
-        self.store
-            .session
-            .end(self.own.as_fd(), self.backing(), self.store.keys.session())
+        self.store.session.end(
+            self.own.as_fd(),
+            self.backing(),
+            self.store.keys.session(),
+            self.store.repaired(),
+        )
     }
 }
 

@@ -9,7 +9,7 @@ use rustix::fs::Statx;
 use std::collections::{HashMap, VecDeque};
 use std::ffi::{CStr, CString};
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
-use std::sync::{Arc, Weak};
+use std::sync::{Arc, OnceLock, Weak};
 
 /// Directory handles that are kept open; the others are opened again when needed. The limit on open files may be as
 /// low as 1024, and every open file needs one as well.
@@ -31,7 +31,9 @@ pub struct Node {
     places: Mutex<Vec<Place>>,
     /// Content, while it is open.
     pub open: Mutex<Open>,
-    /// Attributes when the last name went away.
+    /// A regular file whose last known name went away: whoever has it open reads and writes on.
+    pub held: OnceLock<OwnedFd>,
+    /// Attributes when the last name of all went away.
     pub gone: Mutex<Option<Box<Attr>>>,
     references: AtomicU64,
 }
@@ -45,13 +47,34 @@ pub struct Place {
     pub name: CString,
 }
 
-/// The open content of a regular file, shared by all its handles.
+/// The open content of a regular file, shared by all who read and write it.
 #[derive(Default)]
 pub struct Open {
     /// Handles.
     pub count: u64,
-    /// While there are any.
+    /// While there are any, and for a while after a read or a write without one (see [`super::kept`]).
     pub file: Option<Arc<File>>,
+    /// It was opened for writing too.
+    pub writable: bool,
+    /// It was used since the last look at it.
+    pub used: bool,
+    /// It is among those that are looked at.
+    pub kept: bool,
+}
+
+impl Open {
+    /// Brings the file up to date and closes it, unless somebody has it or is at work on it.
+    pub fn close(&mut self) -> Result<()> {
+        match &self.file {
+            Some(file) if self.count == 0 && Arc::strong_count(file) == 1 => {
+                // Settled before it is let go: who opens it then would read a stale header.
+                let settled = file.settle();
+                (self.file, self.writable) = (None, false);
+                settled
+            }
+            _ => Ok(()),
+        }
+    }
 }
 
 /// What a directory has besides.
@@ -81,6 +104,12 @@ impl Node {
     /// Whether these are the attributes of its backing inode.
     pub fn is(&self, stat: &Statx) -> bool {
         self.ino == stat.stx_ino && self.born == backing::born(stat)
+    }
+
+    /// Attributes of what has no name any more and is not open either.
+    pub fn remembered(&self) -> Option<Attr> {
+        let open = self.open.lock().file.is_some();
+        self.gone.lock().as_deref().copied().filter(|_| !open)
     }
 
     /// A place where it lies now.
@@ -189,17 +218,16 @@ impl Nodes {
         self.map.write().add(stat, kind, dir)
     }
 
-    /// Takes `count` references away.
-    pub fn forget(&self, id: NodeId, count: u64) {
-        let mut map = self.map.write();
-        if let Some(node) = map.by_id.get(&id).cloned() {
-            let left = node.references.load(Relaxed).saturating_sub(count);
-            node.references.store(left, Relaxed);
-            map.drop_unused(&node);
-        }
+    /// Takes `count` references away; the node, if those were the last.
+    pub fn forget(&self, id: NodeId, count: u64) -> Option<Arc<Node>> {
+        let map = self.map.write();
+        let node = map.by_id.get(&id)?;
+        let left = node.references.load(Relaxed).saturating_sub(count);
+        node.references.store(left, Relaxed);
+        (left == 0).then(|| node.clone())
     }
 
-    /// A handle was closed: the node may be unused now.
+    /// Its content was closed: the node may be unused now.
     pub fn released(&self, node: &Arc<Node>) {
         if node.references.load(Relaxed) == 0 {
             self.map.write().drop_unused(node);
@@ -258,7 +286,7 @@ impl Map {
     }
 
     fn drop_unused(&mut self, node: &Arc<Node>) {
-        if node.id == ROOT || node.references.load(Relaxed) > 0 || node.open.lock().count > 0 {
+        if node.id == ROOT || node.references.load(Relaxed) > 0 || node.open.lock().file.is_some() {
             return;
         }
         self.by_id.remove(&node.id);
@@ -284,6 +312,7 @@ fn new_node(id: NodeId, stat: &Statx, kind: Kind, dir: Option<DirId>) -> Arc<Nod
         dir,
         places: Mutex::default(),
         open: Mutex::default(),
+        held: OnceLock::new(),
         gone: Mutex::default(),
         references: AtomicU64::new(1),
     })

@@ -26,6 +26,7 @@ impl Directory {
             stat => stat?,
         };
         let long = self.long_target(handle.as_fd(), &sealed.entry, &stat);
+        self.hold(handle.as_fd(), &sealed, &stat)?;
         self.backing().unlink(handle.as_fd(), &sealed.entry)?;
         self.unlinked(parent, &sealed, &stat);
         self.drop_side(handle.as_fd(), &sealed);
@@ -93,6 +94,24 @@ impl Directory {
         Ok(())
     }
 
+    /// Before a name of a file goes away, which may be its last: it may be open, which nobody tells us. What this process may
+    /// not open nobody has open.
+    fn hold(&self, parent: BorrowedFd<'_>, sealed: &Sealed, stat: &Statx) -> Result<()> {
+        let Some(node) = self.nodes.find(stat.stx_ino) else {
+            return Ok(());
+        };
+        if node.kind != Kind::File || node.held.get().is_some() {
+            return Ok(());
+        }
+        let open = |write| self.backing().open_file(parent, &sealed.entry, write);
+        match open(true).or_else(|_| open(false)) {
+            Ok(fd) => drop(node.held.set(fd)),
+            Err(Errno::ACCESS | Errno::PERM) => {}
+            Err(errno) => return Err(errno.into()),
+        }
+        Ok(())
+    }
+
     /// A name is gone: its node must not be looked for there any more.
     fn unlinked(&self, parent: &Node, sealed: &Sealed, stat: &Statx) {
         let Some(node) = self.nodes.find(stat.stx_ino) else {
@@ -103,9 +122,7 @@ impl Directory {
             let mut attr = self.attr(&node, stat);
             attr.nlink = 0;
             *node.gone.lock() = Some(Box::new(attr));
-            if node.kind == Kind::Directory || node.open.lock().count == 0 {
-                self.nodes.detach(&node); // the inode number is free to be used again
-            }
+            self.nodes.detach(&node); // the inode number will be free to be used again
         }
     }
 
@@ -182,6 +199,9 @@ impl Directory {
         let long = replaced
             .as_ref()
             .and_then(|stat| self.long_target(to.as_fd(), &target.entry, stat));
+        if let Some(stat) = &replaced {
+            self.hold(to.as_fd(), &target, stat)?;
+        }
         self.write_side(to.as_fd(), target.side.as_ref())?;
         self.backing().rename(
             (from.as_fd(), &source.entry),

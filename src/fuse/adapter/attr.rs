@@ -1,6 +1,6 @@
 //! Finding nodes, and their attributes.
 use super::{Answer, Call, Failure};
-use crate::fs::{Error, SetAttr, SetTime, Time};
+use crate::fs::{Error, NodeId, SetAttr, SetTime, Time};
 use crate::fuse::abi::{BATCH_FORGET, BatchForgetIn, ForgetIn, ForgetOne, SetattrIn, fattr};
 use crate::fuse::encode;
 use crate::fuse::wire::Malformed;
@@ -9,7 +9,7 @@ impl Call<'_> {
     pub(super) fn lookup(&mut self) -> Answer {
         let name = self.body.name()?;
         match self.fs.lookup(self.node(), name) {
-            Ok(entry) => encode::entry_out(self.reply, &entry)?,
+            Ok(entry) => encode::entry_out(self.reply, &self.shared.with_mtime(entry))?,
             Err(Error::NotFound) => encode::negative_entry_out(self.reply)?,
             Err(error) => return Err(error.into()),
         }
@@ -21,15 +21,22 @@ impl Call<'_> {
         if self.header.opcode == BATCH_FORGET {
             let _ = self.forget_batch();
         } else if let Ok(one) = ForgetIn::parse(&mut self.body) {
-            self.fs.forget(self.node(), one.nlookup);
+            self.forget_one(self.node(), one.nlookup);
         }
+    }
+
+    fn forget_one(&self, node: NodeId, count: u64) {
+        if let Some(mtime) = self.shared.mtimes.of(node) {
+            self.shared.restore_mtime(node, mtime);
+        }
+        self.fs.forget(node, count);
     }
 
     fn forget_batch(&mut self) -> Result<(), Malformed> {
         let batch = BatchForgetIn::parse(&mut self.body)?;
         for _ in 0..batch.count {
             let one = ForgetOne::parse(&mut self.body)?;
-            self.fs.forget(one.nodeid, one.nlookup);
+            self.forget_one(one.nodeid, one.nlookup);
         }
         Ok(())
     }
@@ -48,7 +55,7 @@ impl Call<'_> {
         let set = changes(&SetattrIn::parse(&mut self.body)?);
         let attr = self.fs.setattr(self.node(), &set)?;
         if set.mtime.is_some() {
-            self.shared.writers.told(self.node(), attr.mtime);
+            self.shared.mtimes.told(self.node());
         }
         Ok(encode::attr_out(self.reply, &attr)?)
     }

@@ -1,33 +1,12 @@
-//! Open files.
+//! Content. There is no OPEN: see [`Call::serve`].
 use rustix::fs::{FallocateFlags, OFlags};
 
 use super::{Answer, Call};
 use crate::fs::{Allocate, Error, NodeId, OpenFlags, Whence};
-use crate::fuse::abi::{
-    self, CopyFileRangeIn, FOPEN_KEEP_CACHE, FallocateIn, FsyncIn, LseekIn, OpenIn, ReadIn,
-    ReleaseIn, WriteIn,
-};
+use crate::fuse::abi::{self, CopyFileRangeIn, FallocateIn, FsyncIn, LseekIn, ReadIn, WriteIn};
 use crate::fuse::encode;
 
 impl Call<'_> {
-    pub(super) fn open(&mut self) -> Answer {
-        let arg = OpenIn::parse(&mut self.body)?;
-        let flags = open_flags(arg.flags, arg.open_flags);
-        // A RELEASE does not tell who has truncated, so one who only reads counts until the file is cut.
-        let counts = flags.write || flags.truncate;
-        if counts {
-            self.shared.writers.open(self.node(), None);
-        }
-        if flags.truncate {
-            self.modifies(self.node());
-        }
-        let opened = self.fs.open(self.node(), flags);
-        if counts && (!flags.write || opened.is_err()) {
-            self.closed_for_writing();
-        }
-        Ok(encode::open_out(self.reply, opened?, FOPEN_KEEP_CACHE)?)
-    }
-
     pub(super) fn read(&mut self) -> Answer {
         let arg = ReadIn::parse(&mut self.body)?;
         let room = self.reply.space(arg.size as usize)?;
@@ -48,27 +27,10 @@ impl Call<'_> {
         Ok(encode::size_out(self.reply, arg.size)?)
     }
 
-    /// Call before an operation that moves the time of modification, which the kernel keeps: see [`super::super::writers`].
+    /// Call before an operation that moves the time of modification, which the kernel keeps: see [`super::super::mtimes`].
     fn modifies(&self, node: NodeId) {
-        if self.shared.writers.write(node)
-            && let Ok(attr) = self.fs.getattr(node)
-        {
-            self.shared.writers.learn(node, attr.mtime);
-        }
-    }
-
-    fn closed_for_writing(&self) {
-        if let Some(mtime) = self.shared.writers.close(self.node()) {
-            self.shared.restore_mtime(self.node(), mtime);
-        }
-    }
-
-    pub(super) fn release(&mut self) -> Answer {
-        let arg = ReleaseIn::parse(&mut self.body)?;
-        if open_flags(arg.flags, 0).write {
-            self.closed_for_writing();
-        }
-        Ok(self.fs.release(self.node(), arg.fh)?)
+        let known = || self.fs.getattr(node).map(|attr| attr.mtime).ok();
+        self.shared.mtimes.changes(node, known);
     }
 
     pub(super) fn fsync(&mut self) -> Answer {

@@ -29,10 +29,12 @@ impl Call<'_> {
     pub(super) fn readdirplus(&mut self) -> Answer {
         let arg = ReadIn::parse(&mut self.body)?;
         let (node, limit, reply) = (self.header.nodeid, arg.size as usize, &mut *self.reply);
+        let shared = self.shared;
         let end = self
             .fs
             .readdirplus(node, arg.fh, arg.offset, &mut |entry, found| {
-                !encode::direntplus(reply, limit, entry, found)
+                let found = found.map(|found| shared.with_mtime(*found));
+                !encode::direntplus(reply, limit, entry, found.as_ref())
             });
         self.listed(end)
     }

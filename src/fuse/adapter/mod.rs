@@ -85,8 +85,8 @@ impl Call<'_> {
     /// Serves it.
     ///
     /// `Unknown` makes the kernel stop asking: for an ACCESS, which `default_permissions` makes needless, for locks and
-    /// poll, which it keeps itself, for a FLUSH at each close, before which it has written all pages and told the errors of
-    /// that, and for what is newer than we are.
+    /// poll, which it keeps itself, for an OPEN and a RELEASE at each open(2) and close(2), for a FLUSH at each close, before which it has written all pages and told
+    /// the errors of that, and for what is newer than we are.
     pub(super) fn serve(&mut self) -> Outcome {
         Outcome::Reply(match self.header.opcode {
             abi::FORGET | abi::BATCH_FORGET => {
@@ -94,6 +94,8 @@ impl Call<'_> {
                 return Outcome::Silent;
             }
             abi::INTERRUPT | abi::NOTIFY_REPLY => return Outcome::Silent,
+            // Of what was made before the first OPEN had its answer.
+            abi::RELEASE => Ok(()),
             abi::DESTROY => Ok(()),
 
             abi::LOOKUP => self.lookup(),
@@ -115,10 +117,8 @@ impl Call<'_> {
             abi::CREATE => self.create(),
             abi::TMPFILE => self.tmpfile(),
 
-            abi::OPEN => self.open(),
             abi::READ => self.read(),
             abi::WRITE => self.write(),
-            abi::RELEASE => self.release(),
             abi::FSYNC => self.fsync(),
             abi::FALLOCATE => self.fallocate(),
             abi::LSEEK => self.lseek(),
@@ -138,7 +138,9 @@ impl Call<'_> {
 
             abi::IOCTL => self.ioctl(),
 
-            abi::INIT | abi::ACCESS | abi::BMAP | abi::FLUSH | abi::POLL => Err(Failure::Unknown),
+            abi::INIT | abi::OPEN | abi::FLUSH | abi::ACCESS | abi::BMAP | abi::POLL => {
+                Err(Failure::Unknown)
+            }
             _ => Err(Failure::Unknown),
         })
     }

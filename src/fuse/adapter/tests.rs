@@ -7,9 +7,9 @@ use super::{Call, Outcome};
 use crate::fs::*;
 use crate::fuse::abi::{self, InHeader};
 use crate::fuse::counters::Counters;
+use crate::fuse::mtimes::Mtimes;
 use crate::fuse::wire::{Reader, Reply};
 use crate::fuse::worker::Shared;
-use crate::fuse::writers::Writers;
 
 const ATTR: Attr = Attr {
     ino: 7,
@@ -197,7 +197,7 @@ fn answer(opcode: u32, body: &[u8], capacity: usize) -> Option<(i32, Vec<u8>)> {
     let mut reply = Reply::new(capacity);
     let shared = Shared {
         file_system: &Yes,
-        writers: Writers::default(),
+        mtimes: Mtimes::default(),
         setxattr_ext: true,
         counters: &Counters::new(0),
     };

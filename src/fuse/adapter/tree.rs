@@ -3,7 +3,7 @@ use rustix::fs::{OFlags, RenameFlags};
 
 use super::file::open_flags;
 use super::{Answer, Call};
-use crate::fs::{Entry, Error, Handle, OpenFlags, Rename};
+use crate::fs::{Entry, Error, Handle, NO_HANDLE, OpenFlags, Rename};
 use crate::fuse::abi::{CreateIn, FOPEN_KEEP_CACHE, LinkIn, MkdirIn, MknodIn, Rename2In, RenameIn};
 use crate::fuse::encode;
 
@@ -91,11 +91,13 @@ impl Call<'_> {
     }
 
     fn created(&mut self, (entry, handle): (Entry, Handle), flags: OpenFlags) -> Answer {
+        // What the kernel need not open it does not close either.
+        self.fs.release(entry.node, handle)?;
         if flags.write {
-            self.shared.writers.open(entry.node, Some(entry.attr.mtime));
+            self.shared.mtimes.made(entry.node, entry.attr.mtime);
         }
         encode::entry_out(self.reply, &entry)?;
-        Ok(encode::open_out(self.reply, handle, FOPEN_KEEP_CACHE)?)
+        Ok(encode::open_out(self.reply, NO_HANDLE, FOPEN_KEEP_CACHE)?)
     }
 }
 

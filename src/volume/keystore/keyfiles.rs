@@ -1,20 +1,11 @@
-//! Keyfiles in the keystore: as they are, or sealed to this computer.
+//! Keyfiles in the keystore, each in the form that protects it.
+use super::protection::{Entry, HEAD, MARKER, slot};
 use super::*;
-use crate::sys::creds;
 use std::fs::File;
-use std::io::Read;
 use std::os::unix::fs::FileExt;
 
-const MAX_SEALED: u64 = 1 << 16;
-
-/// In which form a keyfile lies in the keystore.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Protection {
-    /// As it is, mode 0600.
-    Plain,
-    /// Sealed by systemd-creds(1) with this computer's key, and its TPM2 where there is one.
-    SystemdCreds,
-}
+/// The keyfile in use and, after an enrolment that was cut short, the new one.
+const KINDS: [&str; 2] = ["key", "key.new"];
 
 impl Keystore {
     /// The keyfile's path, for messages.
@@ -22,34 +13,47 @@ impl Keystore {
         self.path.join(name(volume, "key"))
     }
 
-    /// A volume's keyfiles: the one in use and, after an enrolment that was cut short, the new one.
+    /// A volume's keyfiles, as far as they can be had. Where none can, why.
     pub fn keyfiles(&self, volume: &Uuid) -> Result<Vec<Keyfile>> {
-        let mut found = Vec::new();
-        for kind in ["key", "key.new"] {
-            let name = name(volume, kind);
-            let path = self.path.join(&name);
-            let file = match durable::open_file(&self.dir, &name) {
-                Err(e) if e.kind() == io::ErrorKind::NotFound => continue,
-                other => other.map_err(Error::io(&path))?,
-            };
-            let keyfile = read_keyfile(file, &path, Some(volume))?;
-            if keyfile.volume != *volume {
-                let volume = keyfile.volume;
-                return Err(Error::KeyfileForeign { path, volume });
+        let (mut found, mut failed) = (Vec::new(), None);
+        for kind in KINDS {
+            match self.keyfile(volume, kind) {
+                Ok(keyfile) => found.push(keyfile),
+                Err(Error::KeyfileMissing(_)) => {}
+                Err(error) => failed = failed.or(Some(error)),
             }
-            found.push(keyfile);
         }
-        match found.is_empty() {
-            true => Err(Error::KeyfileMissing(self.keyfile_path(volume))),
-            false => Ok(found),
+        match (found.is_empty(), failed) {
+            (false, _) => Ok(found),
+            (true, Some(error)) => Err(error),
+            (true, None) => Err(Error::KeyfileMissing(self.keyfile_path(volume))),
         }
     }
 
-    /// In which form the volume's keyfile lies here; `None`: there is none.
+    fn keyfile(&self, volume: &Uuid, kind: &str) -> Result<Keyfile> {
+        let name = name(volume, kind);
+        let path = self.path.join(&name);
+        let file = match durable::open_file(&self.dir, &name) {
+            Err(e) if e.kind() == io::ErrorKind::NotFound => {
+                return Err(Error::KeyfileMissing(path));
+            }
+            other => other.map_err(Error::io(&path))?,
+        };
+        let keyfile = read_keyfile(file, &path, Some(volume))?;
+        match keyfile.volume == *volume {
+            true => Ok(keyfile),
+            false => Err(Error::KeyfileForeign {
+                path,
+                volume: keyfile.volume,
+            }),
+        }
+    }
+
+    /// In which form the volume's keyfile is kept here; `None`: there is none.
     pub fn protection(&self, volume: &Uuid) -> Option<Protection> {
-        let kinds = ["key", "key.new"].iter();
-        let mut found =
-            kinds.filter_map(|kind| durable::open_file(&self.dir, &name(volume, kind)).ok());
+        let mut found = KINDS
+            .iter()
+            .filter_map(|kind| durable::open_file(&self.dir, &name(volume, kind)).ok());
         form(&found.next()?).ok()
     }
 
@@ -60,26 +64,63 @@ impl Keystore {
         keyfile: &Keyfile,
         wanted: Option<Protection>,
     ) -> Result<()> {
-        let known = || self.protection(&keyfile.volume);
-        match wanted.or_else(known).unwrap_or(Protection::Plain) {
-            Protection::Plain => self.put(&keyfile.volume, "key.new", keyfile.encode().expose()),
-            Protection::SystemdCreds => {
-                let sealed = creds::seal(&credential(&keyfile.volume), keyfile.encode().expose());
-                let path = self.keyfile_path(&keyfile.volume);
-                let sealed = sealed.map_err(|source| Error::Sealing { path, source })?;
-                self.put(&keyfile.volume, "key.new", &sealed)
-            }
-        }
+        let volume = &keyfile.volume;
+        let form = wanted.or_else(|| self.protection(volume));
+        let form = form.unwrap_or(Protection::File);
+        let kept = form.seal(keyfile);
+        let kept = kept.map_err(|source| Error::Sealing { form, source })?;
+        let before = self.entry(volume, "key.new");
+        self.put(volume, "key.new", &kept)?;
+        clear(before);
+        Ok(())
     }
 
     pub(crate) fn commit_keyfile(&self, volume: &Uuid) -> Result<()> {
+        let before = self.entry(volume, "key");
         let (new, name) = (name(volume, "key.new"), name(volume, "key"));
         fs::renameat(&self.dir, new, &self.dir, name).map_err(Error::sys(&self.path))?;
-        durable::sync_dir(&self.dir).map_err(Error::io(&self.path))
+        durable::sync_dir(&self.dir).map_err(Error::io(&self.path))?;
+        clear(before);
+        Ok(())
     }
 
     pub(crate) fn drop_staged_keyfile(&self, volume: &Uuid) -> Result<()> {
-        durable::remove(&self.dir, &name(volume, "key.new")).map_err(Error::io(&self.path))
+        self.drop_keyfile(volume, "key.new")
+    }
+
+    /// A protector was removed from the volume: what the Secret Service has of it goes too.
+    pub(crate) fn drop_entry(&self, volume: &Uuid, protector: &Uuid) -> Result<()> {
+        for kind in KINDS {
+            let kept = durable::read(&self.dir, &name(volume, kind), MARKER);
+            if kept.is_ok_and(|kept| slot(&kept) == Some(*protector)) {
+                self.drop_keyfile(volume, kind)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn drop_keyfile(&self, volume: &Uuid, kind: &str) -> Result<()> {
+        clear(self.entry(volume, kind));
+        durable::remove(&self.dir, &name(volume, kind)).map_err(Error::io(&self.path))
+    }
+
+    /// Removes what the Secret Service has for the volume's keyfiles. `None`: it has nothing.
+    pub(super) fn clear_entries(&self, volume: &Uuid) -> Option<io::Result<()>> {
+        let entries = KINDS.iter().filter_map(|kind| self.entry(volume, kind));
+        entries.map(|entry| entry.clear()).reduce(io::Result::and)
+    }
+
+    /// Where a keyfile in the Secret Service is.
+    fn entry(&self, volume: &Uuid, kind: &str) -> Option<Entry> {
+        let kept = durable::read(&self.dir, &name(volume, kind), MARKER).ok()?;
+        Some(Entry::new(volume, &slot(&kept)?))
+    }
+}
+
+/// Where the service does not answer, the entry stays: it opens nothing but older headers.
+fn clear(entry: Option<Entry>) {
+    if let Some(entry) = entry {
+        let _ = entry.clear();
     }
 }
 
@@ -98,52 +139,28 @@ pub fn keyfile_at(path: &Path) -> Result<Keyfile> {
 
 fn read_keyfile(mut file: File, path: &Path, volume: Option<&Uuid>) -> Result<Keyfile> {
     check(file.as_fd(), path, FILE_MODE)?;
+    let form = form(&file).map_err(Error::io(path))?;
     let damaged = || Error::KeyfileDamaged(path.to_owned());
-    let read = match form(&file).map_err(Error::io(path))? {
-        Protection::Plain => {
-            Keyfile::decode(|buffer| read_up_to(&mut file, buffer)).map_err(Error::io(path))
-        }
-        Protection::SystemdCreds => {
-            let volume = volume.ok_or_else(damaged)?;
-            let mut sealed = Vec::new();
-            let whole = file.take(MAX_SEALED).read_to_end(&mut sealed);
-            whole.map_err(Error::io(path))?;
-            let opened =
-                Keyfile::decode(|buffer| creds::open(&credential(volume), &sealed, buffer));
-            opened.map_err(|source| Error::Sealing {
-                path: path.to_owned(),
-                source,
-            })
-        }
+    let volume = match (volume, form) {
+        (Some(volume), _) => volume,
+        // On its way between computers it is as it is.
+        (None, Protection::File) => &[0; 16],
+        (None, _) => return Err(damaged()),
     };
+    let read = Keyfile::decode(|buffer| form.open(volume, &mut file, buffer));
+    let read = read.map_err(|source| match form {
+        Protection::File => Error::io(path)(source),
+        form => Error::Unsealing {
+            path: path.to_owned(),
+            form,
+            source,
+        },
+    });
     read?.ok_or_else(damaged)
 }
 
-/// What systemd-creds makes is base64: its first line tells it from a keyfile, and from a damaged one.
 fn form(file: &File) -> io::Result<Protection> {
-    let mut head = [0; 64];
+    let mut head = [0; HEAD];
     let length = file.read_at(&mut head, 0)?;
-    let base64 = |byte: &u8| byte.is_ascii_alphanumeric() || b"+/=\n".contains(byte);
-    match length == head.len() && head.iter().all(base64) {
-        true => Ok(Protection::SystemdCreds),
-        false => Ok(Protection::Plain),
-    }
-}
-
-/// Under which name a keyfile is sealed.
-fn credential(volume: &Uuid) -> String {
-    format!("cryptfs-{}", uuid::text(volume))
-}
-
-fn read_up_to(file: &mut impl Read, buffer: &mut [u8]) -> io::Result<usize> {
-    let mut length = 0;
-    while length < buffer.len() {
-        match file.read(&mut buffer[length..]) {
-            Ok(0) => break,
-            Ok(n) => length += n,
-            Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
-            Err(e) => return Err(e),
-        }
-    }
-    Ok(length)
+    Ok(Protection::of(&head[..length]))
 }

@@ -1,6 +1,8 @@
 //! All nodes of the tree, and the operations on names.
 use super::node::{Body, Directory, Node};
-use cryptfs::fs::{Attr, Caller, Entry, Error, Handle, Kind, NodeId, ROOT, Rename, Result, Time};
+use cryptfs::fs::{
+    Attr, Caller, Entry, Error, Handle, Kind, NO_HANDLE, NodeId, ROOT, Rename, Result, Time,
+};
 use std::collections::{BTreeMap, HashMap};
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
@@ -337,6 +339,13 @@ impl State {
 
     /// What a handle was opened for, if it is this node's.
     pub fn handle(&self, node: NodeId, handle: Handle) -> Result<Open> {
+        if handle == NO_HANDLE {
+            return Ok(Open {
+                node,
+                write: true,
+                directory: false,
+            });
+        }
         let open = self.handles.get(&handle).filter(|open| open.node == node);
         open.copied().ok_or(Error::BadHandle)
     }
