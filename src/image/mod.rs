@@ -7,13 +7,13 @@
 //! | [`device`] | the file or block device, and the seam for tests |
 //! | [`pages`], [`pointer`] | sealed pages, and what proves them |
 //! | [`superblock`] | where the tree begins |
-//! | [`space`] | which pages are free |
+//! | [`bits`], [`space`] | which pages are free |
 //! | [`node`], [`tree`], [`key`] | the one tree, and what its items are |
 //! | [`ground`], [`store`] | what the tree stands on; changes and commits |
 //! | [`inode`], `items`, `names` | what the items mean |
 //! | [`core`] and those it names | the operations |
 //! | [`open`](fn@format) | making and opening |
-//! | [`mod@check`] | every pointer of the image
+//! | [`mod@check`] | every pointer of the image |
 //! | [`snapshot`] | roots that are kept |
 //! | `backup` | a consistent copy while mounted |
 //! | `resize` | another size |
@@ -21,6 +21,7 @@
 pub mod acl;
 mod attr;
 mod backup;
+pub mod bits;
 pub mod check;
 mod content;
 pub mod core;

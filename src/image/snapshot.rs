@@ -4,13 +4,13 @@
 //! the newest snapshot. When a snapshot is deleted, its pages younger than the snapshot before it go, but for those that
 //! the next one (or the live tree) refers to: an older snapshot has no younger pages, and a page that the next one lacks
 //! is in no later one.
+use super::bits::Bits;
 use super::content;
 use super::filesystem::Image;
 use super::ground::Ground;
 use super::items::{Items, decode};
 use super::key::{self, Item};
 use super::pointer::{self, Pointer};
-use super::space::Bits;
 use super::store::Store;
 use super::tree::{Tree, Visitor};
 use crate::codec::{self, SnapshotRecord};

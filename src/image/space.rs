@@ -7,6 +7,7 @@
 //! given back whole. Nodes, which every commit writes anew, go to and fro between two segments while those have room: what
 //! lies below need not find space for each commit. The last pages, the reserve, are for nodes only: removing files writes nodes before it frees pages.
 //! The *cushion*, the last segments, is the same for the disk below a sparse image: see [`Space::cushion`].
+use super::bits::{self, Bits};
 use super::layout::{self, KEPT, SEGMENT};
 use std::collections::{BTreeSet, VecDeque};
 use std::ops::Range;
@@ -15,8 +16,8 @@ use std::ops::Range;
 pub const CHUNK: u64 = 8192;
 /// Bytes of one item of the map.
 pub const CHUNK_BYTES: usize = 1024;
-/// Pages that are given back together, when the last of them is free: those of a word of the map.
-const BLOCK: u64 = 64;
+/// Pages that are given back together, when the last of them is free.
+const BLOCK: u64 = bits::WORD;
 /// A segment of nodes with this many free pages is used again.
 const HALF: u16 = 128;
 /// A segment with this many free pages is good for data.
@@ -86,13 +87,8 @@ impl Space {
     pub fn load<'a>(pages: u64, chunks: impl Iterator<Item = (u64, &'a [u8])>) -> Self {
         let mut space = Self::new(pages);
         for (index, bytes) in chunks {
-            let words = bytes.chunks_exact(8).take(CHUNK_BYTES / 8);
-            for (word, bytes) in (index.saturating_mul(CHUNK / 64)..).zip(words) {
-                let word_at = usize::try_from(word).unwrap_or(usize::MAX);
-                if let Some(to) = space.used.0.get_mut(word_at) {
-                    *to |= u64::from_le_bytes(std::array::from_fn(|i| bytes[i]));
-                }
-            }
+            let bytes = &bytes[..bytes.len().min(CHUNK_BYTES)];
+            space.used.add(index.saturating_mul(CHUNK), bytes);
         }
         space.used.clip(pages);
         space.busy = space.used.clone();
@@ -308,11 +304,7 @@ impl Space {
     }
 
     fn chunk(&self, index: u64) -> Vec<u8> {
-        let first = (index * CHUNK / 64) as usize;
-        let words = self.used.0.iter().skip(first).take(CHUNK_BYTES / 8);
-        let mut bytes: Vec<u8> = words.flat_map(|word| word.to_le_bytes()).collect();
-        bytes.resize(CHUNK_BYTES, 0);
-        bytes
+        self.used.bytes(index * CHUNK, CHUNK_BYTES)
     }
 
     /// What was freed belongs to the generation that is being written.
@@ -354,13 +346,13 @@ impl Space {
                 self.cursors[Purpose::Nodes as usize] / SEGMENT,
                 self.previous,
             ];
-            let rest = self.busy.0[(block.start / 64) as usize] & !mask(&part);
-            if rest != 0 || block.end > self.pages || nodes.contains(&(segment as u64)) {
+            let last = block.end <= self.pages && self.busy.has_only(&part);
+            if !last || nodes.contains(&(segment as u64)) {
                 released.rest.push(part);
                 continue;
             }
             let held = BLOCK - (part.end - part.start);
-            self.busy.0[(block.start / 64) as usize] = u64::MAX;
+            block.clone().for_each(|page| self.busy.set(page, true));
             self.free[segment] -= held as u16;
             self.available -= held;
             released.blocks.push(block);
@@ -465,12 +457,6 @@ pub struct Released {
     pub rest: Vec<Range<u64>>,
 }
 
-/// The bits of a range within one word of the map.
-fn mask(range: &Range<u64>) -> u64 {
-    let count = range.end - range.start;
-    (u64::MAX >> (64 - count)) << (range.start % 64)
-}
-
 fn merged(mut ranges: Vec<Range<u64>>) -> Vec<Range<u64>> {
     ranges.sort_by_key(|range| range.start);
     let mut merged: Vec<Range<u64>> = Vec::with_capacity(ranges.len());
@@ -481,65 +467,6 @@ fn merged(mut ranges: Vec<Range<u64>>) -> Vec<Range<u64>> {
         }
     }
     merged
-}
-
-/// A bit for each page.
-#[derive(Clone)]
-pub struct Bits(Vec<u64>);
-
-impl Bits {
-    /// No page.
-    pub fn new(pages: u64) -> Self {
-        Self(vec![0; pages.div_ceil(64) as usize])
-    }
-
-    /// Whether a page of the image is in it.
-    pub fn get(&self, page: u64) -> bool {
-        self.0[(page / 64) as usize] >> (page % 64) & 1 == 1
-    }
-
-    /// The first page of a range that is not in it.
-    fn first_clear(&self, range: Range<u64>) -> Option<u64> {
-        let mut page = range.start;
-        while page < range.end {
-            let rest = !self.0[(page / 64) as usize] >> (page % 64);
-            match rest {
-                0 => page = (page / 64 + 1) * 64,
-                _ => {
-                    return Some(page + u64::from(rest.trailing_zeros()))
-                        .filter(|p| *p < range.end);
-                }
-            }
-        }
-        None
-    }
-
-    /// Puts a page of the image in or takes it out.
-    pub fn set(&mut self, page: u64, value: bool) {
-        let word = &mut self.0[(page / 64) as usize];
-        *word = *word & !(1 << (page % 64)) | u64::from(value) << (page % 64);
-    }
-
-    fn count(&self, range: Range<u64>) -> u64 {
-        if range.start.is_multiple_of(64) && range.end.is_multiple_of(64) {
-            let words = &self.0[(range.start / 64) as usize..(range.end / 64) as usize];
-            return words.iter().map(|word| u64::from(word.count_ones())).sum();
-        }
-        range.filter(|page| self.get(*page)).count() as u64
-    }
-
-    /// Clears what lies beyond the end.
-    fn clip(&mut self, pages: u64) {
-        self.0.truncate(pages.div_ceil(64) as usize);
-        if let (Some(last), 1..) = (self.0.last_mut(), pages % 64) {
-            *last &= (1 << (pages % 64)) - 1;
-        }
-    }
-
-    fn resize(&mut self, pages: u64) {
-        self.clip(pages);
-        self.0.resize(pages.div_ceil(64) as usize, 0);
-    }
 }
 
 #[cfg(test)]

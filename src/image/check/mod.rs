@@ -4,11 +4,11 @@
 //! While a node is damaged the map is left alone: what that node refers to would look unused.
 mod items;
 
+use super::bits::Bits;
 use super::filesystem::Image;
 use super::layout;
 use super::pointer::Pointer;
 use super::snapshot::Snapshot;
-use super::space::Bits;
 use super::store::Store;
 use super::tree::{Tree, Visitor};
 use crate::fs::{Damage, Error, Progress, Result};
