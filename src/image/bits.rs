@@ -27,8 +27,8 @@ impl Bits {
             match rest {
                 0 => page = (page / 64 + 1) * 64,
                 _ => {
-                    return Some(page + u64::from(rest.trailing_zeros()))
-                        .filter(|p| *p < range.end);
+                    let found = page + u64::from(rest.trailing_zeros());
+                    return (found < range.end).then_some(found);
                 }
             }
         }
@@ -70,10 +70,12 @@ impl Bits {
         bytes
     }
 
-    /// Whether no page of a word is in it but those of `range`, which lies in that word.
-    pub fn has_only(&self, range: &Range<u64>) -> bool {
-        let ones = u64::MAX >> (WORD - (range.end - range.start));
-        self.0[(range.start / WORD) as usize] & !(ones << (range.start % WORD)) == 0
+    /// Whether no page of a word is in it but those of `parts`, which lie in that word.
+    pub fn has_only(&self, parts: &[Range<u64>]) -> bool {
+        let ones = |part: &Range<u64>| u64::MAX >> (WORD - (part.end - part.start));
+        let parts_ones = parts.iter().map(|part| ones(part) << (part.start % WORD));
+        let word = parts.first().map_or(0, |part| part.start / WORD);
+        self.0[word as usize] & !parts_ones.fold(0, |all, one| all | one) == 0
     }
 
     /// Takes out what lies beyond the end.

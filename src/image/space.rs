@@ -5,7 +5,8 @@
 //!
 //! Nodes and data fill segments of their own, so that what is written together lies together and freed segments can be
 //! given back whole. Nodes, which every commit writes anew, go to and fro between two segments while those have room: what
-//! lies below need not find space for each commit. The last pages, the reserve, are for nodes only: removing files writes nodes before it frees pages.
+//! lies below need not find space for each commit. The last pages, the reserve, are for nodes only: removing files writes
+//! nodes before it frees pages.
 //! The *cushion*, the last segments, is the same for the disk below a sparse image: see [`Space::cushion`].
 use super::bits::{self, Bits};
 use super::layout::{self, KEPT, SEGMENT};
@@ -325,38 +326,42 @@ impl Space {
             }
             ranges.extend(self.pending.pop_front().into_iter().flat_map(|(_, f)| f));
         }
-        let mut released = Released::default();
+        let mut parts = Vec::new();
         for range in merged(ranges) {
             self.waiting -= range.end - range.start;
-            self.hold_blocks(range, &mut released);
+            let starts = (range.start / BLOCK * BLOCK..range.end).step_by(BLOCK as usize);
+            parts.extend(starts.map(|at| at.max(range.start)..(at + BLOCK).min(range.end)));
+        }
+        let mut released = Released::default();
+        for parts in parts.chunk_by(|one, next| one.start / BLOCK == next.start / BLOCK) {
+            match self.hold_block(parts) {
+                Some(block) => released.blocks.push(block),
+                None => released.rest.extend_from_slice(parts),
+            }
         }
         released.blocks = merged(released.blocks);
         released
     }
 
-    /// Whole blocks that this range was the last busy part of are held with it, but for those that nodes come to next.
-    fn hold_blocks(&mut self, range: Range<u64>, released: &mut Released) {
-        let mut from = range.start;
-        while from < range.end {
-            let block = from / BLOCK * BLOCK..(from / BLOCK + 1) * BLOCK;
-            let part = from..range.end.min(block.end);
-            from = part.end;
-            let segment = (block.start / SEGMENT) as usize;
-            let nodes = [
-                self.cursors[Purpose::Nodes as usize] / SEGMENT,
-                self.previous,
-            ];
-            let last = block.end <= self.pages && self.busy.has_only(&part);
-            if !last || nodes.contains(&(segment as u64)) {
-                released.rest.push(part);
-                continue;
-            }
-            let held = BLOCK - (part.end - part.start);
-            block.clone().for_each(|page| self.busy.set(page, true));
-            self.free[segment] -= held as u16;
-            self.available -= held;
-            released.blocks.push(block);
+    /// The whole block, if these parts of it were its last busy ones, and nodes do not come to it next. It is held with them.
+    fn hold_block(&mut self, parts: &[Range<u64>]) -> Option<Range<u64>> {
+        let start = parts.first()?.start / BLOCK * BLOCK;
+        let segment = start / SEGMENT;
+        let nodes = [
+            self.cursors[Purpose::Nodes as usize] / SEGMENT,
+            self.previous,
+        ];
+        if start + BLOCK > self.pages || nodes.contains(&segment) || !self.busy.has_only(parts) {
+            return None;
         }
+        for page in start..start + BLOCK {
+            if !self.busy.get(page) {
+                self.busy.set(page, true);
+                self.free[segment as usize] -= 1;
+                self.available -= 1;
+            }
+        }
+        Some(start..start + BLOCK)
     }
 
     /// These pages may be taken again.
@@ -488,6 +493,24 @@ mod tests {
         assert!(released.blocks[0].start <= run.start && released.blocks[0].end >= run.end);
         space.unhold(released);
         assert_eq!((space.waiting(), space.available()), (0, free));
+    }
+
+    #[test]
+    fn a_block_is_given_back_with_its_last_page() {
+        let mut space = Space::new(4096);
+        let run = space.take(Purpose::Data, 128).unwrap();
+        assert_eq!(run, 256..384);
+        let mut release = |pages: &mut dyn Iterator<Item = u64>, generation| {
+            pages.for_each(|page| space.free(page));
+            space.seal(generation);
+            let released = space.release(generation + KEPT);
+            let blocks = released.blocks.clone();
+            space.unhold(released);
+            blocks
+        };
+        assert_eq!(release(&mut (266..310), 1), []);
+        assert_eq!(release(&mut (256..266).chain(310..330), 2), [256..320]);
+        assert_eq!(release(&mut (330..384), 3), [320..384]);
     }
 
     #[test]

@@ -119,6 +119,10 @@ fn every_page_is_proved() {
     assert!(!harmed(home.path(), generation, &want));
     let file = ImageVolume.fd(home.path());
     let page_of = |state: &[u8], page: u64| state[page as usize * PAGE..][..PAGE].to_vec();
+    let write = |bytes: &[u8], page: u64| {
+        let written = file.write_all_at(bytes, page * PAGE as u64);
+        written.expect("write");
+    };
     let mut tried = [0; 4];
     for page in 0..layout::pages(8 << 20) {
         let (here, is_needed) = (page_of(&now, page), needed.contains(&page));
@@ -132,13 +136,16 @@ fn every_page_is_proved() {
             forgeries.truncate(2);
         }
         for (way, forged) in forgeries.into_iter().filter(|(_, forged)| *forged != here) {
-            let place = page * PAGE as u64;
-            file.write_all_at(&forged, place).expect("write");
+            write(&forged, page);
+            if way == 2 {
+                write(&here, other);
+            }
             let harmed = harmed(home.path(), generation, &want);
             let noticed = harmed || found(home.path(), generation);
             assert_eq!(noticed, is_needed, "page {page}, way {way}");
             tried[way] += 1;
-            file.write_all_at(&here, place).expect("write");
+            write(&here, page);
+            write(&page_of(&now, other), other);
         }
     }
     assert!(
