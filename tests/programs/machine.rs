@@ -162,7 +162,7 @@ impl Drop for Machine {
     }
 }
 
-/// A small ext4 on a loop device, which can be lost. Root only.
+/// A small file system on a loop device, which can be lost. Root only.
 pub struct Disk {
     home: TempDir,
     /// What the loop device reads and writes.
@@ -170,9 +170,23 @@ pub struct Disk {
 }
 
 impl Disk {
-    /// A new one; `None`, and said so, where this machine cannot.
+    /// A new ext4; `None`, and said so, where this machine cannot.
     pub fn new(bytes: u64) -> Option<Self> {
-        if !needs::root("a disk of its own") || !needs::program("mkfs.ext4") {
+        Self::of(bytes, "mkfs.ext4", &["-q", "-m0"], "ext4")
+    }
+
+    /// A new exFAT, which has no holes; the kernel's or exfat-fuse.
+    pub fn exfat(bytes: u64) -> Option<Self> {
+        let kernel = std::fs::read_to_string("/proc/filesystems").unwrap_or_default();
+        let kind = match kernel.contains("exfat") {
+            true => "exfat",
+            false => "exfat-fuse",
+        };
+        Self::of(bytes, "mkfs.exfat", &[], kind)
+    }
+
+    fn of(bytes: u64, mkfs: &str, how: &[&str], kind: &str) -> Option<Self> {
+        if !needs::root("a disk of its own") || !needs::program(mkfs) {
             return None;
         }
         let home = tempfile::tempdir().expect("a directory");
@@ -181,19 +195,17 @@ impl Disk {
         let file = std::fs::File::create(&disk.medium).expect("create");
         file.set_len(bytes).expect("set the length");
         std::fs::create_dir(disk.path()).expect("mkdir");
-        run(Command::new("mkfs.ext4")
-            .args(["-q", "-m0"])
-            .arg(&disk.medium));
+        run(Command::new(mkfs).args(how).arg(&disk.medium));
         let mut mount = Command::new("mount");
         mount
-            .args(["-o", "loop"])
+            .args(["-o", "loop", "-t", kind])
             .arg(&disk.medium)
             .arg(disk.path());
         let mounted = mount.stderr(Stdio::null()).status();
         if mounted.is_ok_and(|status| status.success()) {
             return Some(disk);
         }
-        needs::say("no loop devices");
+        needs::say(&format!("no loop devices, or no {kind}"));
         None
     }
 
