@@ -5,6 +5,7 @@
 //! cryptfs: hint: unmount it with cryptfs umount DIR
 //! ```
 use crate::image::OpenError;
+use crate::volume::same_disk::{SameDisk, same_disk};
 use crate::volume::{self, ProtectorKind, uuid};
 use crate::{fs, recover};
 use std::fmt::{self, Display};
@@ -21,8 +22,6 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 pub enum Code {
     /// Anything that has no code of its own.
     Failure = 1,
-    /// Wrong arguments.
-    Usage = 2,
     /// The recovery password, passphrase or keyfile does not open the volume.
     WrongKey = 10,
     /// The keystore or the keyfile is missing, damaged or too open.
@@ -39,6 +38,8 @@ pub enum Code {
     Place = 16,
     /// Damage was found, or not everything could be copied out.
     Damage = 17,
+    /// Wrong arguments: EX_USAGE of sysexits.h, as 2 is an answer of `status --check`.
+    Usage = 64,
     /// Interrupted by the person.
     Interrupted = 130,
 }
@@ -314,6 +315,21 @@ pub fn hint(text: impl Display) {
 /// What happened. On standard error: standard output is for results.
 pub fn note(text: impl Display) {
     eprintln!("cryptfs: {text}");
+}
+
+/// Warns where keystore and volume lie on one disk: when a keyfile is made, and not at each mount, where people would learn to
+/// overlook it. `status` shows it at any time.
+pub fn one_disk(volume: &volume::Volume, keystore: &volume::Keystore) {
+    let path = keystore.path().display();
+    match same_disk(keystore.as_fd(), volume.place().as_fd()) {
+        SameDisk::Same => warning(format_args!(
+            "keystore {path} and volume lie on the same disk: whoever takes that disk has both"
+        )),
+        SameDisk::CannotTell => note(format_args!(
+            "cannot tell whether keystore {path} and volume lie on the same disk"
+        )),
+        SameDisk::Different => {}
+    }
 }
 
 fn say(kind: &str, text: impl Display) {

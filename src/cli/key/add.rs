@@ -153,6 +153,7 @@ pub fn enrol(args: &EnrolArgs, common: &Common) -> Result<()> {
         "this computer unlocks the volume by itself (keyfile {})",
         own.display()
     )?;
+    message::one_disk(&volume, &keystore);
     message::hint(format_args!(
         "{} opens nothing any more: destroy it",
         args.keyfile.display()

@@ -134,6 +134,7 @@ pub fn enrol(mut volume: Volume, what: &What, common: &Common) -> Result<()> {
         "this computer unlocks the volume by itself again (keyfile {})",
         path.display()
     )?;
+    message::one_disk(&volume, &keystore);
     volume.annotate(Some(&keystore), &password, |p| {
         p.verified = date::now();
         // What a person typed may have been seen; a replacement that is being proven is not used up by that.
