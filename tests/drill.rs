@@ -454,7 +454,7 @@ fn half_is_missing(bench: &Bench, password: &str, tree: &Tree) {
     assert!(out.iter().all(|(path, bytes)| tree[path] == *bytes));
 }
 
-/// A backup that stopped in the middle of a file; a salvage that was killed in the middle, and goes on.
+/// A backup that stopped in the middle of a file; a salvage that ctrl-C stops in the middle, and that goes on.
 fn files_are_cut(bench: &Bench, password: &str, tree: &Tree) {
     let paths = inodes(bench);
     let mut cut = HashMap::new();
@@ -470,10 +470,18 @@ fn files_are_cut(bench: &Bench, password: &str, tree: &Tree) {
         }
     }
     assert!(!cut.is_empty());
-    let arguments = ["recover", "--salvage", "cut-out", "volume"];
-    bench.killed(&arguments, password);
-    let (_, verdicts, _) = salvage(bench, "cut-out", &["--resume"], password);
+    let arguments = ["recover", "--json", "--salvage", "cut-out", "volume"];
+    bench
+        .interrupted(&arguments, password, 400)
+        .fails(130, &["interrupted", "hint: go on with", "--resume"]);
+    let half = read(&bench.path("cut-out")).len();
+    assert!((400..FILES).contains(&half), "{half}");
+    let (said, verdicts, _) = salvage(bench, "cut-out", &["--resume"], password);
+    assert_eq!(said.code, 17);
+    let earlier = verdicts.values().filter(|v| v["verdict"] == "earlier");
+    assert!(earlier.count() > 300, "what was copied is not copied again");
     let out = read(&bench.path("cut-out"));
+    assert_eq!(out.len(), FILES);
     for (path, bytes) in tree {
         let mut wanted = bytes.clone();
         if let Some(left) = cut.get(path) {

@@ -3,7 +3,8 @@ use crate::fs::Progress;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use std::io::IsTerminal;
 
-/// A bar of bytes on standard error.
+/// A bar on standard error; clones are the same bar.
+#[derive(Clone)]
 pub struct Bar(ProgressBar);
 
 impl Bar {

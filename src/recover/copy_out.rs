@@ -9,7 +9,7 @@ use super::verdict::{Outcome, Verdict};
 use crate::fs::{
     Attr, Entry, Error, FileSystem, Handle, Kind, NodeId, OpenFlags, Progress, ROOT, Whence,
 };
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::ops::Range;
@@ -37,6 +37,7 @@ pub fn copy_out(
         links: HashMap::new(),
         buffer: vec![0; CHUNK],
     };
+    run.progress.total(run.measure());
     let here = top.try_clone_to_owned().map_err(Error::Io)?;
     run.tree(here, &root)
 }
@@ -61,6 +62,33 @@ struct Frame {
 }
 
 impl Run<'_> {
+    /// The bytes of all files: without them nobody could say how long it takes.
+    fn measure(&self) -> u64 {
+        let (mut bytes, mut linked) = (0, HashSet::new());
+        let mut left = vec![ROOT];
+        while let Some(dir) = left.pop() {
+            let mut names = Vec::new();
+            let _ = self.list(dir, &mut names); // what fails is told when it is copied
+            for name in names {
+                let Ok(Entry { node, attr }) = self.from.lookup(dir, &name) else {
+                    continue;
+                };
+                if attr.kind == Kind::Directory {
+                    left.push(node);
+                    continue;
+                }
+                if attr.kind == Kind::File && (attr.nlink < 2 || linked.insert(attr.ino)) {
+                    bytes += attr.size;
+                }
+                self.from.forget(node, 1);
+            }
+            if dir != ROOT {
+                self.from.forget(dir, 1);
+            }
+        }
+        bytes
+    }
+
     /// Depth first, on a stack of its own: a tree may be deeper than a thread's.
     fn tree(&mut self, top: OwnedFd, root: &Attr) -> Result<()> {
         let root = Entry {
@@ -147,7 +175,11 @@ impl Run<'_> {
             }
         } else {
             let outcome = self.leaf(&entry, place, path);
+            let undated = outcome.is_partial();
             self.tell(path, Some(entry.attr.kind), outcome);
+            if undated {
+                place.date(&entry.attr);
+            }
         }
         self.from.forget(entry.node, 1);
         None
@@ -164,9 +196,6 @@ impl Run<'_> {
             }
             self.links.insert(attr.ino, path.to_owned());
         }
-        if attr.kind == Kind::File {
-            self.progress.total(attr.size);
-        }
         if place.is_done(attr) {
             self.progress.done(if attr.kind == Kind::File {
                 attr.size
@@ -182,11 +211,9 @@ impl Run<'_> {
                 return Outcome::Lost(why.to_string());
             }
         };
-        let attributes = self.dress(entry, place);
-        match (missing.is_empty(), attributes.is_empty()) {
-            (true, true) => Outcome::Whole,
-            (true, false) => Outcome::Attributes(attributes),
-            (false, _) => Outcome::Ranges(missing),
+        match Outcome::of(missing, self.dress(entry, place)) {
+            Outcome::Whole => Outcome::of(Vec::new(), place.date(attr)),
+            partial => partial,
         }
     }
 
@@ -215,27 +242,14 @@ impl Run<'_> {
             node: done.node,
             attr: done.attr,
         };
-        let lost = match (parent, done.path.file_name()) {
-            (Some(parent), Some(name)) => {
-                let dir = parent.dir.as_fd();
-                self.dress(&entry, &Place { dir, name })
-            }
-            _ => {
-                let name = OsStr::new(".");
-                self.dress(
-                    &entry,
-                    &Place {
-                        dir: done.dir.as_fd(),
-                        name,
-                    },
-                )
-            }
+        let (dir, name) = match (parent, done.path.file_name()) {
+            (Some(parent), Some(name)) => (parent.dir.as_fd(), name),
+            _ => (done.dir.as_fd(), OsStr::new(".")),
         };
-        let outcome = if lost.is_empty() {
-            Outcome::Whole
-        } else {
-            Outcome::Attributes(lost)
-        };
+        let place = Place { dir, name };
+        let mut lost = self.dress(&entry, &place);
+        lost.extend(place.date(&done.attr));
+        let outcome = Outcome::of(Vec::new(), lost);
         self.tell(&done.path, Some(Kind::Directory), outcome);
         if done.node != ROOT {
             self.from.forget(done.node, 1);

@@ -156,7 +156,9 @@ fn a_place_that_is_no_volume_or_cannot_become_one() {
         .init(&["--label", "a\tb", "new"])
         .fails(64, &["the label must be"]);
     assert!(!bench.path("new").exists());
-    bench.cryptfs(&["frobnicate"], "").fails(64, &["frobnicate"]);
+    bench
+        .cryptfs(&["frobnicate"], "")
+        .fails(64, &["frobnicate"]);
     assert_eq!(bench.cryptfs(&["status", "--check", "keys"], "").code, 1);
 }
 

@@ -249,6 +249,38 @@ fn damage_costs_the_damaged_unit_and_is_named() {
     assert!(std::fs::read(bench.path("out/dir/file")).expect("read") == good);
 }
 
+/// A copy with gaps had its times, and was not in the journal yet: the salvage that went on took it for whole. Here strace(1)
+/// kills the first one before each of its writes in turn.
+#[test]
+fn cut_short_at_any_point_the_damage_is_told_when_it_goes_on() {
+    if !crate::needs::program("strace") {
+        return;
+    }
+    let (bench, password, _) = Bench::with_volume();
+    fill(&bench);
+    let path = backing_file(&bench);
+    let mut bytes = std::fs::read(&path).expect("read");
+    bytes[3 * 4096 + 100] ^= 1;
+    std::fs::write(&path, bytes).expect("written");
+    let salvage = ["recover", "--resume", "--salvage", "out", "volume"];
+    for cut in 1.. {
+        let _ = std::fs::remove_dir_all(bench.path("out"));
+        let inject = format!("inject=write:signal=KILL:when={cut}");
+        let cryptfs = env!("CARGO_BIN_EXE_cryptfs");
+        let words = ["-f", "-qq", "-o", "/dev/null", "-e", &inject, cryptfs];
+        let strace = Path::new("/usr/bin/strace");
+        let said = bench.run(strace, &[&words, &salvage[..]].concat(), &password);
+        if said.code == 17 {
+            assert!(cut > 1, "nothing to cut");
+            return;
+        }
+        assert_eq!(said.code, -1, "cut {cut}: {}{}", said.out, said.err);
+        let said = bench.cryptfs(&salvage, &password);
+        assert_eq!(said.code, 17, "cut {cut}: {}{}", said.out, said.err);
+        assert!(said.out.contains("bytes lost: 12128-16191"), "{}", said.out);
+    }
+}
+
 /// XTS: a flipped bit garbles one cipher block, and the rest of its unit can still be read by whoever accepts that nobody
 /// vouches for it.
 #[test]

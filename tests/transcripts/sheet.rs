@@ -82,7 +82,9 @@ fn a_sheet_needs_a_known_form_a_new_file_and_one_password() {
     sheet(&["sheet.txt", "--id", &id]).says(&["RecoveryPassword"]);
     let text = std::fs::read_to_string(bench.path("sheet.txt")).expect("text");
     assert!(text.contains(&id) && !text.contains(&other));
-    bench.init(&["--sheet", "sheet.doc", "third"]).fails(64, &[]);
+    bench
+        .init(&["--sheet", "sheet.doc", "third"])
+        .fails(64, &[]);
     assert!(!bench.path("third").exists());
 }
 

@@ -1,11 +1,14 @@
 //! Copying out, and the report on it.
 use super::*;
 use crate::recover::journal::{self, record};
+use crate::sys::process::Signals;
+use rustix::process::Signal;
 
 /// Copies everything out that still decrypts.
 pub fn salvage(volume: Volume, to: &Path, what: &What) -> Result<ExitCode> {
     let _lock = volume.place().lock(Access::ReadOnly)?;
     let bar = Bar::bytes("copying");
+    on_interrupt(bar.clone(), to, what)?;
     let job = Job {
         volume: &what.volume,
         to,
@@ -29,6 +32,22 @@ pub fn salvage(volume: Volume, to: &Path, what: &What) -> Result<ExitCode> {
         ));
     }
     finish(&summary, what.json)
+}
+
+/// Ends at ctrl-C, wherever it is, and says how to go on: what is half done then is done again.
+fn on_interrupt(bar: Bar, to: &Path, what: &What) -> Result<()> {
+    let failed = Error::io(Path::new("signals"));
+    let signals = Signals::block(&[Signal::INT, Signal::TERM]).map_err(failed)?;
+    let (to, from) = (to.display(), what.volume.display());
+    let hint = format!("go on with --salvage {to} --resume {from}");
+    std::thread::spawn(move || {
+        if signals.wait().is_ok() {
+            bar.end();
+            message::error(&Error::told(Code::Interrupted, "interrupted", &hint));
+            std::process::exit(Code::Interrupted as i32);
+        }
+    });
+    Ok(())
 }
 
 fn finish(summary: &Summary, as_json: bool) -> Result<ExitCode> {
