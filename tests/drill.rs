@@ -1,4 +1,5 @@
 //! The drill: a volume of 5 000 files, and one disaster after the other. What comes back is compared byte by byte.
+use crate::transcripts::terminal::at_a_terminal;
 use crate::transcripts::{Bench, Said};
 use cryptfs::codec::{Json, parse_json};
 use cryptfs::directory::layout;
@@ -210,6 +211,7 @@ fn every_disaster_has_a_way_back() {
         read(&bench.path("whole-out")) == tree,
         "a scan of an intact volume gives the same"
     );
+    progress_is_shown(&bench);
     units_are_flipped(&bench, &password, &tree);
     again(&bench);
     names_are_scrambled(&bench, &password, &tree);
@@ -299,6 +301,13 @@ fn the_computer_is_replaced(bench: &Bench, password: &str) {
     bench
         .cryptfs(&["doctor", "volume"], "")
         .says(&["ok      unlock"]);
+}
+
+fn progress_is_shown(bench: &Bench) {
+    let salvage = ["recover", "--salvage", "shown-out", "volume"];
+    if let Some(said) = at_a_terminal(bench, &salvage, &[]) {
+        said.says(&["copying ", "MiB of ", " left)", "0 lost"]);
+    }
 }
 
 /// 1 % of all units, one byte in each.

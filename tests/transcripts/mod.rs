@@ -7,6 +7,7 @@ mod life;
 mod records;
 mod salvage;
 mod sheet;
+pub mod terminal;
 
 use rustix::process::{Pid, Signal};
 use std::io::{BufRead, BufReader, Write};
