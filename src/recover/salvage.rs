@@ -12,7 +12,7 @@ use super::scan::plan::{PlannedDir, PlannedFile};
 use super::scan::{self, Placed, Plan, Source};
 use super::target::{self, Place};
 use super::verdict::{Outcome, Summary, Verdict};
-use super::{How, file_system, stored};
+use super::{How, image, stored};
 use crate::fs::{self, Kind, Progress};
 use crate::volume::{Kind as VolumeKind, Opened};
 use std::ffi::OsStr;
@@ -57,9 +57,8 @@ pub fn salvage(
                 accept_older: true,
                 ..How::to_read()
             };
-            let files = file_system(opened, &how)?;
             let mut settle = |verdict| tell(journal.settle(verdict));
-            copy_out(&*files, top.as_fd(), progress, &mut settle)?;
+            copy_out(&image(opened, &how)?, top.as_fd(), progress, &mut settle)?;
         }
         VolumeKind::Directory => {
             let source = Source::new(opened).map_err(Error::sys(job.volume))?;
