@@ -41,6 +41,27 @@ fn every_form_has_what_it_takes_to_open_the_volume() {
     }
 }
 
+/// A PDF has what its standard fonts have, and says so where that is not enough.
+#[test]
+fn letters_that_a_pdf_does_not_have_are_told() {
+    let bench = Bench::empty();
+    for (form, volume, told) in [
+        ("pdf", "日記", true),
+        ("html", "日記2", false),
+        ("pdf", "fünf", false),
+    ] {
+        let file = format!("{volume}.{form}");
+        let said = bench.init(&["--force", "--sheet", &file, volume]);
+        assert_eq!(said.code, 0, "{}", said.err);
+        assert_eq!(
+            said.err.contains("Latin letters only"),
+            told,
+            "{}",
+            said.err
+        );
+    }
+}
+
 /// The table at a PDF's end says where each object begins.
 #[test]
 fn a_pdf_keeps_its_table() {
