@@ -285,6 +285,9 @@ fn the_password_is_replaced(bench: &Bench, old: &str, id: &str) -> String {
             .cryptfs(verify, old)
             .fails(10, &["does not open the volume"]);
     }
+    let salvage = ["--salvage", "old-out", "volume"];
+    bench.rescue(&salvage, old).fails(10, &["does not open"]);
+    assert!(!bench.path("old-out").exists());
     bench
         .cryptfs(&["recover", "--verify", "volume"], &new)
         .says(&["opens volume"]);

@@ -187,7 +187,7 @@ pub fn run(args: &InitArgs, common: &Common) -> Result<ExitCode> {
     }
     warn_about_disks(&made.volume, &keystore);
     if !args.quiet {
-        let path = args.volume.display();
+        let path = message::typed(&args.volume);
         message::hint(format_args!(
             "mount it with cryptfs mount {path} MOUNTPOINT"
         ));

@@ -246,8 +246,8 @@ fn volume_hint(error: &volume::Error) -> Option<String> {
             format!("name another one with --keystore DIR, or {BY_HAND}")
         }
         V::KeystoreUnknown => "set HOME, or name it with --keystore DIR".to_owned(),
-        V::Mode { path, wanted, .. } => format!("run chmod {wanted:03o} {}", path.display()),
-        V::Owner { path, .. } => format!("run chown $(id -u) {}", path.display()),
+        V::Mode { path, wanted, .. } => format!("run chmod {wanted:03o} {}", typed(path)),
+        V::Owner { path, .. } => format!("run chown $(id -u) {}", typed(path)),
         V::RolledBack { .. } | V::Diverged(_) => {
             "if you put back a backup on purpose, say --accept-rollback; otherwise cryptfs recover VOLUME \
              repairs the header from the keystore's copy"
@@ -315,6 +315,16 @@ pub fn hint(text: impl Display) {
 /// What happened. On standard error: standard output is for results.
 pub fn note(text: impl Display) {
     eprintln!("cryptfs: {text}");
+}
+
+/// A path as a shell takes it, for commands that people copy.
+pub fn typed(path: &Path) -> String {
+    let path = path.display().to_string();
+    let plain = |c: char| c.is_alphanumeric() || "/._-+,:@%".contains(c);
+    match path.chars().all(plain) {
+        true => path,
+        false => format!("'{}'", path.replace('\'', "'\\''")),
+    }
 }
 
 /// Warns where keystore and volume lie on one disk: when a keyfile is made, and not at each mount, where people would learn to

@@ -1,6 +1,7 @@
 //! The sheet to print: all of the password, in every form, and not on the disk that it protects.
 use super::Bench;
 use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
 
 #[test]
 fn every_form_has_what_it_takes_to_open_the_volume() {
@@ -38,6 +39,48 @@ fn every_form_has_what_it_takes_to_open_the_volume() {
         // What is told to be exported needs no export.
         let status = bench.cryptfs(&["status", "my volume"], "").out;
         assert!(!status.contains("never exported"), "{status}");
+    }
+}
+
+/// What the paper shows: rendered, and read by a scanner.
+#[test]
+fn the_code_on_paper_is_the_password() {
+    let scanner = ["zbarimg", "pdftoppm", "rsvg-convert"];
+    if !scanner.iter().all(|name| crate::needs::program(name)) {
+        return;
+    }
+    for (form, renderer) in [
+        (
+            "pdf",
+            &[
+                "/usr/bin/pdftoppm",
+                "-r",
+                "150",
+                "-png",
+                "-singlefile",
+                "sheet.pdf",
+                "sheet",
+            ][..],
+        ),
+        (
+            "svg",
+            &["/usr/bin/rsvg-convert", "-o", "sheet.png", "sheet.svg"],
+        ),
+    ] {
+        let bench = Bench::empty();
+        let said = bench.init(&["--force", "--sheet", &format!("sheet.{form}"), "volume"]);
+        let rendered = bench.run(Path::new(renderer[0]), &renderer[1..], "");
+        assert_eq!(rendered.code, 0, "{form}: {}", rendered.err);
+        let scanned = bench.run(
+            Path::new("/usr/bin/zbarimg"),
+            &["-q", "--raw", "sheet.png"],
+            "",
+        );
+        assert_eq!(
+            scanned.out.trim(),
+            said.field("Recovery password:"),
+            "{form}"
+        );
     }
 }
 

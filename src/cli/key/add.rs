@@ -98,7 +98,7 @@ pub fn add(args: &AddArgs, common: &Common) -> Result<()> {
     args.deliver.print(&sheet)?;
     args.deliver.write(&sheet)?;
     volume.delivered(&keystore, &id)?;
-    let path = args.volume.display();
+    let path = message::typed(&args.volume);
     message::hint(format_args!(
         "prove it with cryptfs recover --verify {path}"
     ));

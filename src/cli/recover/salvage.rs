@@ -38,7 +38,7 @@ pub fn salvage(volume: Volume, to: &Path, what: &What) -> Result<ExitCode> {
 fn on_interrupt(bar: Bar, to: &Path, what: &What) -> Result<()> {
     let failed = Error::io(Path::new("signals"));
     let signals = Signals::block(&[Signal::INT, Signal::TERM]).map_err(failed)?;
-    let (to, from) = (to.display(), what.volume.display());
+    let (to, from) = (message::typed(to), message::typed(&what.volume));
     let hint = format!("go on with --salvage {to} --resume {from}");
     std::thread::spawn(move || {
         if signals.wait().is_ok() {

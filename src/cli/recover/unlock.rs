@@ -150,7 +150,7 @@ pub fn enrol(mut volume: Volume, what: &What, common: &Common) -> Result<()> {
         message::hint(format_args!(
             "password {} was used: replace it with cryptfs key rotate {}",
             uuid::short(&password),
-            what.volume.display()
+            message::typed(&what.volume)
         ));
     }
     let others = volume
@@ -160,7 +160,7 @@ pub fn enrol(mut volume: Volume, what: &What, common: &Common) -> Result<()> {
         message::hint(format_args!(
             "{} still unlocks it too; if the volume has moved here for good: cryptfs key remove {} {}",
             other.description,
-            what.volume.display(),
+            message::typed(&what.volume),
             uuid::short(&other.id)
         ));
     }

@@ -140,13 +140,7 @@ impl Sheet<'_> {
     }
 
     fn command(&self) -> String {
-        let path = self.volume.display().to_string();
-        let plain = |c: char| c.is_alphanumeric() || "/._-+,:@%".contains(c);
-        match path.chars().all(plain) {
-            true => format!("cryptfs recover {path}"),
-            // As a shell takes it.
-            false => format!("cryptfs recover '{}'", path.replace('\'', "'\\''")),
-        }
+        format!("cryptfs recover {}", message::typed(self.volume))
     }
 
     /// The digits as a QR code: rows of dark and light.
