@@ -317,6 +317,14 @@ pub fn note(text: impl Display) {
     eprintln!("cryptfs: {text}");
 }
 
+/// A volume as people know it: its path, and its label where it has one.
+pub fn named(path: &Path, label: &str) -> String {
+    match label {
+        "" => path.display().to_string(),
+        label => format!("{} [{label}]", path.display()),
+    }
+}
+
 /// A path as a shell takes it, for commands that people copy.
 pub fn typed(path: &Path) -> String {
     let path = path.display().to_string();

@@ -3,8 +3,7 @@ use crate::fs::Progress;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use std::io::IsTerminal;
 
-/// A bar on standard error; clones are the same bar.
-#[derive(Clone)]
+/// A bar of bytes on standard error.
 pub struct Bar(ProgressBar);
 
 impl Bar {

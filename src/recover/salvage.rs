@@ -2,7 +2,7 @@
 //!
 //! A directory volume is not mounted for that: [`scan`] finds the files, intact tree or not, and they are copied unit by unit
 //! on all cores. (By way of the file system a file with a damaged first unit would be lost whole.) An image's tree is
-//! its only map: [`copy_out`] reads it through the file system. Both finish a file by setting its times, so that one that
+//! its only map: [`copy_out`] takes what is not damaged of it. Both finish a file by setting its times, so that one that
 //! was cut short at any point is done again by a salvage that goes on.
 use super::copy_out;
 use super::error::{Error, Result};

@@ -9,6 +9,7 @@ const DRIVER: &str = r#"
 import os, pty, select, sys, termios, time
 lines = [line.split("\t") for line in sys.stdin.read().splitlines()]
 end = time.monotonic() + 120
+os.environ["TERM"] = "xterm"
 pid, fd = pty.fork()
 if pid == 0:
     os.execv(sys.argv[1], sys.argv[1:])
