@@ -40,7 +40,8 @@ impl Scene {
             password,
             sheet,
         };
-        scene.mount();
+        // What is said at each mount is soon overlooked.
+        assert_eq!(scene.mount().err, "");
         fs::write(scene.point().join("letter"), "dear").expect("write");
         fs::create_dir(scene.point().join("papers")).expect("mkdir");
         scene.umount();
