@@ -129,6 +129,38 @@ fn every_command_and_option_is_in_the_manual_page_and_the_other_way_round() {
 }
 
 #[test]
+fn whatever_speaks_json_has_a_schema() {
+    let mut speak = BTreeSet::new();
+    for command in offered_commands(&help(&[])) {
+        let text = help(&[&command]);
+        for sub in offered_commands(&text) {
+            if offered_options(&help(&[&command, &sub])).contains("json") {
+                speak.insert(format!("{command}-{sub}"));
+            }
+        }
+        if offered_options(&text).contains("json") {
+            // What recover reports on is the salvage.
+            let name = if command == "recover" {
+                "salvage"
+            } else {
+                &command
+            };
+            speak.insert(name.to_owned());
+        }
+    }
+    let schemas = std::fs::read_dir(root().join("tests/schema")).expect("schemas");
+    let schemas = schemas.map(|entry| entry.expect("an entry").path());
+    let stem = |path: PathBuf| {
+        path.file_stem()
+            .expect("a name")
+            .to_str()
+            .map(str::to_owned)
+    };
+    let json = schemas.filter(|path| path.extension().is_some_and(|e| e == "json"));
+    assert_eq!(json.filter_map(stem).collect::<BTreeSet<_>>(), speak);
+}
+
+#[test]
 fn the_rescue_programs_options_are_in_its_page_and_the_other_way_round() {
     let said = Bench::empty().rescue(&["--help"], "");
     let offered = offered_options(&said.out);

@@ -1,4 +1,5 @@
 //! The drill: a volume of 5 000 files, and one disaster after the other. What comes back is compared byte by byte.
+use crate::transcripts::terminal::at_a_terminal;
 use crate::transcripts::{Bench, Said};
 use cryptfs::codec::{Json, parse_json};
 use cryptfs::directory::layout;
@@ -210,6 +211,7 @@ fn every_disaster_has_a_way_back() {
         read(&bench.path("whole-out")) == tree,
         "a scan of an intact volume gives the same"
     );
+    progress_is_shown(&bench);
     units_are_flipped(&bench, &password, &tree);
     again(&bench);
     names_are_scrambled(&bench, &password, &tree);
@@ -283,6 +285,9 @@ fn the_password_is_replaced(bench: &Bench, old: &str, id: &str) -> String {
             .cryptfs(verify, old)
             .fails(10, &["does not open the volume"]);
     }
+    let salvage = ["--salvage", "old-out", "volume"];
+    bench.rescue(&salvage, old).fails(10, &["does not open"]);
+    assert!(!bench.path("old-out").exists());
     bench
         .cryptfs(&["recover", "--verify", "volume"], &new)
         .says(&["opens volume"]);
@@ -299,6 +304,13 @@ fn the_computer_is_replaced(bench: &Bench, password: &str) {
     bench
         .cryptfs(&["doctor", "volume"], "")
         .says(&["ok      unlock"]);
+}
+
+fn progress_is_shown(bench: &Bench) {
+    let salvage = ["recover", "--salvage", "shown-out", "volume"];
+    if let Some(said) = at_a_terminal(bench, &salvage, &[]) {
+        said.says(&["copying ", "MiB of ", " left)", "0 lost"]);
+    }
 }
 
 /// 1 % of all units, one byte in each.
@@ -454,7 +466,7 @@ fn half_is_missing(bench: &Bench, password: &str, tree: &Tree) {
     assert!(out.iter().all(|(path, bytes)| tree[path] == *bytes));
 }
 
-/// A backup that stopped in the middle of a file; a salvage that was killed in the middle, and goes on.
+/// A backup that stopped in the middle of a file; a salvage that ctrl-C stops in the middle, and that goes on.
 fn files_are_cut(bench: &Bench, password: &str, tree: &Tree) {
     let paths = inodes(bench);
     let mut cut = HashMap::new();
@@ -470,10 +482,18 @@ fn files_are_cut(bench: &Bench, password: &str, tree: &Tree) {
         }
     }
     assert!(!cut.is_empty());
-    let arguments = ["recover", "--salvage", "cut-out", "volume"];
-    bench.killed(&arguments, password);
-    let (_, verdicts, _) = salvage(bench, "cut-out", &["--resume"], password);
+    let arguments = ["recover", "--json", "--salvage", "cut-out", "volume"];
+    bench
+        .interrupted(&arguments, password, 400)
+        .fails(130, &["interrupted", "hint: go on with", "--resume"]);
+    let half = read(&bench.path("cut-out")).len();
+    assert!((400..FILES).contains(&half), "{half}");
+    let (said, verdicts, _) = salvage(bench, "cut-out", &["--resume"], password);
+    assert_eq!(said.code, 17);
+    let earlier = verdicts.values().filter(|v| v["verdict"] == "earlier");
+    assert!(earlier.count() > 300, "what was copied is not copied again");
     let out = read(&bench.path("cut-out"));
+    assert_eq!(out.len(), FILES);
     for (path, bytes) in tree {
         let mut wanted = bytes.clone();
         if let Some(left) = cut.get(path) {

@@ -41,8 +41,8 @@ pub fn run(args: &BenchArgs) -> Result<ExitCode> {
     let openssl = openssl_version();
     let lines = measure(args.seconds, openssl.is_some());
     match args.json {
-        true => println!("{}", json_text(&record(&lines, openssl.as_deref()))),
-        false => print(&lines, openssl.as_deref()),
+        true => outln!("{}", json_text(&record(&lines, openssl.as_deref())))?,
+        false => print(&lines, openssl.as_deref())?,
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -89,20 +89,23 @@ fn record(lines: &[Line], openssl: Option<&str>) -> Json {
     })
 }
 
-fn print(lines: &[Line], openssl: Option<&str>) {
-    println!(
+fn print(lines: &[Line], openssl: Option<&str>) -> Result<()> {
+    outln!(
         "{:34} {:>8} {:>8} {:>6}",
-        "One core, MB/s", "cryptfs", "OpenSSL", "ratio"
-    );
+        "One core, MB/s",
+        "cryptfs",
+        "OpenSSL",
+        "ratio"
+    )?;
     for line in lines {
         let theirs = line.openssl.map(|speed| format!("{speed:.0}"));
         let ratio = line.ratio().map(|ratio| format!("{ratio:.2}"));
         let [theirs, ratio] = [theirs, ratio].map(|text| text.unwrap_or_else(|| "-".to_owned()));
-        println!("{:34} {:8.0} {theirs:>8} {ratio:>6}", line.name, line.speed);
+        outln!("{:34} {:8.0} {theirs:>8} {ratio:>6}", line.name, line.speed)?;
     }
     match openssl {
-        Some(version) => println!("{UNIT} bytes at a time; {version}"),
-        None => println!("{UNIT} bytes at a time; there is no openssl on PATH"),
+        Some(version) => outln!("{UNIT} bytes at a time; {version}"),
+        None => outln!("{UNIT} bytes at a time; there is no openssl on PATH"),
     }
 }
 

@@ -30,9 +30,8 @@ pub fn run(args: &EraseArgs, common: &Common) -> Result<ExitCode> {
     let header = locked.header();
     let id = uuid::text(&header.uuid);
     message::warning(format_args!(
-        "this destroys every key of volume {} [{}] {id}: its content is lost for good",
-        locked.place().path().display(),
-        header.label
+        "this destroys every key of volume {} {id}: its content is lost for good",
+        message::named(locked.place().path(), &header.label)
     ));
     let wanted = match header.label.is_empty() {
         true => "type the volume's ID to go on",

@@ -7,7 +7,7 @@ use crate::crypto::xts::Cipher;
 use crate::volume::audit::{AuditLog, Event};
 use crate::volume::header::NameEncoding;
 use crate::volume::keystore::Protection;
-use crate::volume::same_disk::{SameDisk, same_disk, tears_units};
+use crate::volume::same_disk::tears_units;
 use crate::volume::{CreateOptions, Keystore, Site, Volume, create, date, kit, uuid};
 use crate::{directory, image, recover};
 use clap::{Args, ValueEnum};
@@ -192,7 +192,7 @@ pub fn run(args: &InitArgs, common: &Common) -> Result<ExitCode> {
     }
     warn_about_disks(&made.volume, &keystore);
     if !args.quiet {
-        let path = args.volume.display();
+        let path = message::typed(&args.volume);
         message::hint(format_args!(
             "mount it with cryptfs mount {path} MOUNTPOINT"
         ));
@@ -218,19 +218,7 @@ fn format(volume: &Volume) -> Result<()> {
 }
 
 fn warn_about_disks(volume: &Volume, keystore: &Keystore) {
-    let form = keystore.protection(&volume.header().uuid);
-    match same_disk(keystore.as_fd(), volume.place().as_fd()) {
-        _ if !form.is_none_or(Protection::lies_on_disk) => {}
-        SameDisk::Same => message::warning(format_args!(
-            "keystore {} and volume lie on the same disk: whoever takes that disk has both",
-            keystore.path().display()
-        )),
-        SameDisk::CannotTell => message::note(format_args!(
-            "cannot tell whether keystore {} and volume lie on the same disk",
-            keystore.path().display()
-        )),
-        SameDisk::Different => {}
-    }
+    message::one_disk(volume, keystore);
     if let Some(size) = tears_units(volume.place(), volume.header()) {
         message::warning(format_args!(
             "the disk writes {size} bytes at a time: a power cut may tear the 4096-byte unit being written (it is noticed)"

@@ -6,6 +6,7 @@
 //! ```
 use crate::image::OpenError;
 use crate::volume::keystore::Protection;
+use crate::volume::same_disk::{SameDisk, same_disk};
 use crate::volume::{self, ProtectorKind, uuid};
 use crate::{fs, recover};
 use std::fmt::{self, Display};
@@ -22,8 +23,6 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 pub enum Code {
     /// Anything that has no code of its own.
     Failure = 1,
-    /// Wrong arguments.
-    Usage = 2,
     /// The recovery password, passphrase or keyfile does not open the volume.
     WrongKey = 10,
     /// The keystore or the keyfile is missing, damaged or too open.
@@ -40,6 +39,8 @@ pub enum Code {
     Place = 16,
     /// Damage was found, or not everything could be copied out.
     Damage = 17,
+    /// Wrong arguments: EX_USAGE of sysexits.h, as 2 is an answer of `status --check`.
+    Usage = 64,
     /// Interrupted by the person.
     Interrupted = 130,
 }
@@ -258,8 +259,8 @@ fn volume_hint(error: &volume::Error) -> Option<String> {
             format!("name another one with --keystore DIR, or {BY_HAND}")
         }
         V::KeystoreUnknown => "set HOME, or name it with --keystore DIR".to_owned(),
-        V::Mode { path, wanted, .. } => format!("run chmod {wanted:03o} {}", path.display()),
-        V::Owner { path, .. } => format!("run chown $(id -u) {}", path.display()),
+        V::Mode { path, wanted, .. } => format!("run chmod {wanted:03o} {}", typed(path)),
+        V::Owner { path, .. } => format!("run chown $(id -u) {}", typed(path)),
         V::RolledBack { .. } | V::Diverged(_) => {
             "if you put back a backup on purpose, say --accept-rollback; otherwise cryptfs recover VOLUME \
              repairs the header from the keystore's copy"
@@ -327,6 +328,43 @@ pub fn hint(text: impl Display) {
 /// What happened. On standard error: standard output is for results.
 pub fn note(text: impl Display) {
     eprintln!("cryptfs: {text}");
+}
+
+/// A volume as people know it: its path, and its label where it has one.
+pub fn named(path: &Path, label: &str) -> String {
+    match label {
+        "" => path.display().to_string(),
+        label => format!("{} [{label}]", path.display()),
+    }
+}
+
+/// A path as a shell takes it, for commands that people copy.
+pub fn typed(path: &Path) -> String {
+    let path = path.display().to_string();
+    let plain = |c: char| c.is_alphanumeric() || "/._-+,:@%".contains(c);
+    match path.chars().all(plain) {
+        true => path,
+        false => format!("'{}'", path.replace('\'', "'\\''")),
+    }
+}
+
+/// Warns where keystore and volume lie on one disk: when a keyfile is made, and not at each mount, where people would learn to
+/// overlook it. `status` shows it at any time.
+pub fn one_disk(volume: &volume::Volume, keystore: &volume::Keystore) {
+    let path = keystore.path().display();
+    let form = keystore.protection(&volume.header().uuid);
+    if !form.is_none_or(Protection::lies_on_disk) {
+        return;
+    }
+    match same_disk(keystore.as_fd(), volume.place().as_fd()) {
+        SameDisk::Same => warning(format_args!(
+            "keystore {path} and volume lie on the same disk: whoever takes that disk has both"
+        )),
+        SameDisk::CannotTell => note(format_args!(
+            "cannot tell whether keystore {path} and volume lie on the same disk"
+        )),
+        SameDisk::Different => {}
+    }
 }
 
 fn say(kind: &str, text: impl Display) {

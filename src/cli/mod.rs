@@ -121,7 +121,7 @@ pub fn main() -> ExitCode {
         if let Some(form) = mount::helper_form(&arguments) {
             return form.and_then(|(args, common)| mount::run(&args, &common));
         }
-        let cli = Cli::parse_from(arguments);
+        let cli: Cli = parsed(arguments);
         let common = &cli.common;
         match cli.command {
             Command::Init(args) => init::run(&args, common),
@@ -159,8 +159,20 @@ struct RecoverCli {
 /// Runs `cryptfs-recover`.
 pub fn recover_main() -> ExitCode {
     start(|| {
-        let cli = RecoverCli::parse();
+        let cli: RecoverCli = parsed(std::env::args_os().collect());
         recover::rescue(&cli.args, &cli.common)
+    })
+}
+
+/// clap's own exit code for wrong arguments would be an answer of `status --check`.
+fn parsed<T: Parser>(arguments: Vec<OsString>) -> T {
+    T::try_parse_from(arguments).unwrap_or_else(|said| {
+        let _ = said.print();
+        std::process::exit(if said.use_stderr() {
+            Code::Usage as i32
+        } else {
+            0
+        })
     })
 }
 

@@ -88,7 +88,8 @@ fn print(found: &[Facts]) -> Result<()> {
         env!("CARGO_PKG_VERSION")
     )?;
     for facts in found {
-        outln!("## Volume {} [{}]\n", facts.path.display(), facts.label)?;
+        let volume = message::named(&facts.path, &facts.label);
+        outln!("## Volume {volume}\n")?;
         outln!("| asked by | question | fact |\n| --- | --- | --- |")?;
         for (by, question, fact) in facts.rows() {
             outln!("| {by} | {question} | {} |", fact.replace('|', "\\|"))?;

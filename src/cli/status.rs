@@ -1,5 +1,5 @@
 //! `cryptfs status`: how volumes are protected, in BitLocker's words.
-use super::{Common, Error, Result, key};
+use super::{Common, Error, Result, key, message};
 use crate::codec::{Json, json, json_text};
 use crate::crypto::tag::Algorithm;
 use crate::crypto::xts::Cipher;
@@ -82,7 +82,7 @@ pub fn run(args: &StatusArgs, common: &Common) -> Result<ExitCode> {
             Err(error) if args.volume.is_none() || args.check => {
                 worst = Verdict::Unprotected;
                 records.push(json!({"volume": path.to_string_lossy(), "error": error.to_string()}));
-                super::message::warning(format_args!("{error}"));
+                message::warning(format_args!("{error}"));
             }
             Err(error) => return Err(error),
         }
@@ -91,8 +91,8 @@ pub fn run(args: &StatusArgs, common: &Common) -> Result<ExitCode> {
         outln!("{}", json_text(&Json::Array(records)))?;
     } else if paths.is_empty() {
         match &keystore {
-            Ok(_) => super::message::note("the keystore knows no volume"),
-            Err(error) => super::message::note(error),
+            Ok(_) => message::note("the keystore knows no volume"),
+            Err(error) => message::note(error),
         }
     }
     Ok(if args.check {
@@ -178,10 +178,7 @@ impl Status {
             Kind::Directory => "directory",
             Kind::Image => "image",
         };
-        match header.label.as_str() {
-            "" => outln!("Volume {}", self.path.display())?,
-            label => outln!("Volume {} [{label}]", self.path.display())?,
-        }
+        outln!("Volume {}", message::named(&self.path, &header.label))?;
         outln!("    Volume ID:          {}", uuid::text(&header.uuid))?;
         outln!(
             "    Kind:               {kind}, made on {}",

@@ -92,7 +92,7 @@ impl Error {
             Self::NotEmpty(_) => "name an empty directory, or hide what it holds with -o nonempty",
             Self::Nested(_) => "name a directory elsewhere",
             Self::AlreadyMounted { .. } => "unmount it with cryptfs umount DIR",
-            Self::NotMounted(_) => "cryptfs status shows what is mounted",
+            Self::NotMounted(_) => "findmnt -t fuse.cryptfs shows what is mounted",
             Self::Foreign(_) => "unmount it with umount",
             Self::Busy(..) => "close these programs, or leave the directory",
             Self::Unclean(_) => "the reason is in the log; cryptfs check looks for damage",

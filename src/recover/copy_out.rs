@@ -1,5 +1,5 @@
-//! Copies a whole file system out, without FUSE: modes, owners, times, extended attributes, hard links and holes with it,
-//! a verdict for each file. Reads through [`FileSystem`] and never writes to it.
+//! Copies an image out, without FUSE: modes, owners, times, extended attributes, hard links and holes with it, a verdict for
+//! each file. What there is a [`Survey`] says, which gets past damage; contents are read through [`FileSystem`].
 mod content;
 
 use super::error::Result;
@@ -9,7 +9,8 @@ use super::verdict::{Outcome, Verdict};
 use crate::fs::{
     Attr, Entry, Error, FileSystem, Handle, Kind, NodeId, OpenFlags, Progress, ROOT, Whence,
 };
-use std::collections::HashMap;
+use crate::image::{Image, Survey};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::ops::Range;
@@ -21,28 +22,51 @@ use std::path::{Path, PathBuf};
 /// Read at once.
 const CHUNK: usize = 1 << 20;
 
-/// Copies everything out of `from` into `top`. `report` hears each verdict; progress counts bytes.
+/// Copies everything out of an image into `top`. `report` hears each verdict; progress counts bytes.
 pub fn copy_out(
-    from: &dyn FileSystem,
+    from: &Image,
     top: BorrowedFd<'_>,
     progress: &dyn Progress,
     report: &mut dyn FnMut(Verdict),
 ) -> Result<()> {
-    let root = from.getattr(ROOT)?;
+    let Survey {
+        names,
+        nameless,
+        bytes,
+        lost,
+        ..
+    } = from.survey()?;
+    progress.total(bytes);
     let mut run = Run {
         from,
+        names,
+        nameless,
         top,
         progress,
         report,
         links: HashMap::new(),
         buffer: vec![0; CHUNK],
     };
-    let here = top.try_clone_to_owned().map_err(Error::Io)?;
-    run.tree(here, &root)
+    if lost > 0 {
+        let why =
+            format!("{lost} pages of the tree cannot be read: what only they held is missing");
+        run.tell(
+            Path::new(""),
+            Some(Kind::Directory),
+            Outcome::Lost(why),
+            Placed::Name,
+        );
+    }
+    run.place_the_nameless();
+    run.tree(top.try_clone_to_owned().map_err(Error::Io)?);
+    Ok(())
 }
 
 struct Run<'a> {
     from: &'a dyn FileSystem,
+    /// What is in the directories that were not entered yet.
+    names: BTreeMap<NodeId, BTreeMap<Vec<u8>, NodeId>>,
+    nameless: BTreeSet<NodeId>,
     top: BorrowedFd<'a>,
     progress: &'a dyn Progress,
     report: &'a mut dyn FnMut(Verdict),
@@ -54,103 +78,114 @@ struct Run<'a> {
 /// A directory that is being copied.
 struct Frame {
     node: NodeId,
-    attr: Attr,
+    /// `None`: only its name, or what is in it, is known.
+    attr: Option<Attr>,
     path: PathBuf,
+    placed: Placed,
     dir: OwnedFd,
-    left: Vec<OsString>,
+    left: Vec<(OsString, NodeId)>,
 }
 
 impl Run<'_> {
-    /// Depth first, on a stack of its own: a tree may be deeper than a thread's.
-    fn tree(&mut self, top: OwnedFd, root: &Attr) -> Result<()> {
-        let root = Entry {
-            node: ROOT,
-            attr: *root,
+    /// What lost its name gets a number for one, in a directory that the image does not have.
+    fn place_the_nameless(&mut self) {
+        let Some(last) = self.nameless.last() else {
+            return;
         };
-        let mut stack = vec![self.enter(root, PathBuf::new(), top)];
+        let place = |ino: &NodeId| {
+            let what = match self.names.contains_key(ino) {
+                true => "directory",
+                false => "file",
+            };
+            (format!("{what}-{ino}").into_bytes(), *ino)
+        };
+        let inside = self.nameless.iter().map(place).collect();
+        let made_up = self.names.keys().max().max(Some(last)).map_or(0, |n| n + 1);
+        let root = self.names.entry(ROOT).or_default();
+        let mut name = b"lost+found".to_vec();
+        while root.contains_key(&name) {
+            name.push(b'+');
+        }
+        root.insert(name, made_up);
+        self.names.insert(made_up, inside);
+    }
+
+    /// Depth first, on a stack of its own: a tree may be deeper than a thread's.
+    fn tree(&mut self, top: OwnedFd) {
+        let root = self.from.getattr(ROOT).ok();
+        let mut stack = vec![self.enter(ROOT, root, PathBuf::new(), Placed::Name, top)];
         while let Some(frame) = stack.last_mut() {
-            if let Some(name) = frame.left.pop() {
+            if let Some((name, node)) = frame.left.pop() {
                 let path = frame.path.join(&name);
                 let dir = frame.dir.as_fd();
                 let place = Place { dir, name: &name };
-                if let Some((entry, below)) = self.entry(frame.node, &place, &path) {
-                    let next = self.enter(entry, path, below);
-                    stack.push(next);
-                }
+                let placed = match self.nameless.contains(&node) {
+                    true => Placed::Lost,
+                    false => frame.placed,
+                };
+                let below = self.entry(node, &place, path, placed);
+                stack.extend(below);
             } else if let Some(done) = stack.pop() {
                 self.leave(&done, stack.last());
             }
         }
-        Ok(())
     }
 
-    /// Lists a directory. One that cannot be listed to its end is copied as far as it goes.
-    fn enter(&mut self, entry: Entry, path: PathBuf, dir: OwnedFd) -> Frame {
-        let mut left = Vec::new();
-        if let Err(error) = self.list(entry.node, &mut left) {
-            self.tell(
-                &path,
-                Some(Kind::Directory),
-                Outcome::Lost(format!("listing: {error}")),
-            );
-        }
-        left.reverse();
+    /// A directory is entered once, whatever names it has.
+    fn enter(
+        &mut self,
+        node: NodeId,
+        attr: Option<Attr>,
+        path: PathBuf,
+        placed: Placed,
+        dir: OwnedFd,
+    ) -> Frame {
+        let names = self.names.remove(&node).unwrap_or_default();
+        let names = names.into_iter().rev();
         Frame {
-            node: entry.node,
-            attr: entry.attr,
+            node,
+            attr,
             path,
+            placed,
             dir,
-            left,
+            left: names
+                .map(|(name, node)| (OsString::from_vec(name), node))
+                .collect(),
         }
-    }
-
-    fn list(&self, node: NodeId, names: &mut Vec<OsString>) -> Result<(), Error> {
-        let handle = self.from.opendir(node)?;
-        let mut offset = 0;
-        let listed = loop {
-            let before = offset;
-            let batch = self.from.readdir(node, handle, offset, &mut |entry| {
-                offset = entry.next;
-                let name = entry.name.as_bytes();
-                // A file system that hands out a path would write outside of the destination.
-                if !matches!(name, b"" | b"." | b"..") && !name.contains(&b'/') {
-                    names.push(OsString::from_vec(name.to_vec()));
-                }
-                false
-            });
-            if batch.is_err() || offset == before {
-                break batch;
-            }
-        };
-        self.from.releasedir(node, handle);
-        listed
     }
 
     /// Copies one entry; of a directory only makes it, to be entered.
     fn entry(
         &mut self,
-        parent: NodeId,
+        node: NodeId,
         place: &Place<'_>,
-        path: &Path,
-    ) -> Option<(Entry, OwnedFd)> {
-        let entry = match self.from.lookup(parent, place.name) {
-            Ok(entry) => entry,
-            Err(error) => {
-                self.tell(path, None, Outcome::Lost(error.to_string()));
+        path: PathBuf,
+        placed: Placed,
+    ) -> Option<Frame> {
+        let attr = match self.from.getattr(node) {
+            Ok(attr) if attr.kind != Kind::Directory => {
+                let entry = Entry { node, attr };
+                let outcome = self.leaf(&entry, place, &path);
+                let undated = outcome.is_partial();
+                self.tell(&path, Some(attr.kind), outcome, placed);
+                if undated {
+                    place.date(&attr);
+                }
                 return None;
             }
-        };
-        if entry.attr.kind == Kind::Directory {
-            match place.directory() {
-                Ok(dir) => return Some((entry, dir)),
-                Err(errno) => self.tell(path, Some(Kind::Directory), lost(errno)),
+            Err(error) if !self.names.contains_key(&node) => {
+                self.tell(&path, None, Outcome::Lost(error.to_string()), placed);
+                return None;
             }
-        } else {
-            let outcome = self.leaf(&entry, place, path);
-            self.tell(path, Some(entry.attr.kind), outcome);
+            attr => attr.ok(),
+        };
+        match place.directory() {
+            Ok(dir) => Some(self.enter(node, attr, path, placed, dir)),
+            Err(errno) => {
+                self.tell(&path, Some(Kind::Directory), lost(errno), placed);
+                None
+            }
         }
-        self.from.forget(entry.node, 1);
-        None
     }
 
     fn leaf(&mut self, entry: &Entry, place: &Place<'_>, path: &Path) -> Outcome {
@@ -163,9 +198,6 @@ impl Run<'_> {
                 };
             }
             self.links.insert(attr.ino, path.to_owned());
-        }
-        if attr.kind == Kind::File {
-            self.progress.total(attr.size);
         }
         if place.is_done(attr) {
             self.progress.done(if attr.kind == Kind::File {
@@ -182,11 +214,9 @@ impl Run<'_> {
                 return Outcome::Lost(why.to_string());
             }
         };
-        let attributes = self.dress(entry, place);
-        match (missing.is_empty(), attributes.is_empty()) {
-            (true, true) => Outcome::Whole,
-            (true, false) => Outcome::Attributes(attributes),
-            (false, _) => Outcome::Ranges(missing),
+        match Outcome::of(missing, self.dress(entry, place)) {
+            Outcome::Whole => Outcome::of(Vec::new(), place.date(attr)),
+            partial => partial,
         }
     }
 
@@ -211,35 +241,21 @@ impl Run<'_> {
 
     /// The directory is complete: its attributes can no longer be disturbed.
     fn leave(&mut self, done: &Frame, parent: Option<&Frame>) {
-        let entry = Entry {
-            node: done.node,
-            attr: done.attr,
-        };
-        let lost = match (parent, done.path.file_name()) {
-            (Some(parent), Some(name)) => {
-                let dir = parent.dir.as_fd();
-                self.dress(&entry, &Place { dir, name })
-            }
-            _ => {
-                let name = OsStr::new(".");
-                self.dress(
-                    &entry,
-                    &Place {
-                        dir: done.dir.as_fd(),
-                        name,
-                    },
-                )
+        let outcome = match done.attr {
+            None => Outcome::Attributes(vec!["only the directory's name is left".to_owned()]),
+            Some(attr) => {
+                let (dir, name) = match (parent, done.path.file_name()) {
+                    (Some(parent), Some(name)) => (parent.dir.as_fd(), name),
+                    _ => (done.dir.as_fd(), OsStr::new(".")),
+                };
+                let place = Place { dir, name };
+                let node = done.node;
+                let mut lost = self.dress(&Entry { node, attr }, &place);
+                lost.extend(place.date(&attr));
+                Outcome::of(Vec::new(), lost)
             }
         };
-        let outcome = if lost.is_empty() {
-            Outcome::Whole
-        } else {
-            Outcome::Attributes(lost)
-        };
-        self.tell(&done.path, Some(Kind::Directory), outcome);
-        if done.node != ROOT {
-            self.from.forget(done.node, 1);
-        }
+        self.tell(&done.path, Some(Kind::Directory), outcome, done.placed);
     }
 
     fn dress(&self, entry: &Entry, place: &Place<'_>) -> Vec<String> {
@@ -266,12 +282,12 @@ impl Run<'_> {
         unread
     }
 
-    fn tell(&mut self, path: &Path, kind: Option<Kind>, outcome: Outcome) {
+    fn tell(&mut self, path: &Path, kind: Option<Kind>, outcome: Outcome, placed: Placed) {
         (self.report)(Verdict {
             path: path.to_owned(),
             kind,
             outcome,
-            placed: Placed::Name,
+            placed,
         });
     }
 }

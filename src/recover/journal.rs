@@ -49,8 +49,8 @@ impl Journal {
         })
     }
 
-    /// What is to be reported of an entry: of one that an earlier run has copied, what that run found.
-    pub fn settle(&mut self, mut verdict: Verdict) -> Result<Verdict> {
+    /// Writes down what became of an entry, if it is not whole, and says what is to be reported of it: of one that an earlier run has copied, what that run found.
+    pub fn settle(&self, mut verdict: Verdict) -> Result<Verdict> {
         let key = verdict.path.as_os_str().as_bytes();
         if verdict.outcome == Outcome::Earlier
             && let Some(outcome) = self.earlier.get(key)
@@ -60,7 +60,7 @@ impl Journal {
         }
         if !matches!(verdict.outcome, Outcome::Whole | Outcome::Earlier) {
             let line = codec::json_line(&record(&verdict)) + "\n";
-            let written = self.file.write_all(line.as_bytes());
+            let written = (&self.file).write_all(line.as_bytes());
             written.map_err(|source| Error::Io {
                 path: self.path.clone(),
                 source,

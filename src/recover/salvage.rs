@@ -2,7 +2,7 @@
 //!
 //! A directory volume is not mounted for that: [`scan`] finds the files, intact tree or not, and they are copied unit by unit
 //! on all cores. (By way of the file system a file with a damaged first unit would be lost whole.) An image's tree is
-//! its only map: [`copy_out`] reads it through the file system. Both finish a file by setting its times, so that one that
+//! its only map: [`copy_out`] takes what is not damaged of it. Both finish a file by setting its times, so that one that
 //! was cut short at any point is done again by a salvage that goes on.
 use super::copy_out;
 use super::error::{Error, Result};
@@ -12,7 +12,7 @@ use super::scan::plan::{PlannedDir, PlannedFile};
 use super::scan::{self, Placed, Plan, Source};
 use super::target::{self, Place};
 use super::verdict::{Outcome, Summary, Verdict};
-use super::{How, file_system, stored};
+use super::{How, image, stored};
 use crate::fs::{self, Kind, Progress};
 use crate::volume::{Kind as VolumeKind, Opened};
 use std::ffi::OsStr;
@@ -41,10 +41,10 @@ pub fn salvage(
     report: &mut dyn FnMut(&Verdict),
 ) -> Result<Summary> {
     let top = target::open(job.to, job.volume, job.resume)?;
-    let mut journal = Journal::open(top.as_fd(), job.to)?;
+    let journal = Journal::open(top.as_fd(), job.to)?;
     let mut summary = Summary::default();
     let mut failed = None;
-    let mut tell = |verdict: Verdict| match journal.settle(verdict) {
+    let mut tell = |settled: Result<Verdict>| match settled {
         Ok(verdict) => {
             summary.count(&verdict);
             report(&verdict);
@@ -57,14 +57,21 @@ pub fn salvage(
                 accept_older: true,
                 ..How::to_read()
             };
-            let files = file_system(opened, &how)?;
-            copy_out(&*files, top.as_fd(), progress, &mut tell)?;
+            let mut settle = |verdict| tell(journal.settle(verdict));
+            copy_out(&image(opened, &how)?, top.as_fd(), progress, &mut settle)?;
         }
         VolumeKind::Directory => {
             let source = Source::new(opened).map_err(Error::sys(job.volume))?;
             let plan = Plan::of(&source).map_err(Error::sys(job.volume))?;
-            let buffers = || Buffers::new(job.unverified);
-            run(&source, &plan, top.as_fd(), &buffers, progress, &mut tell);
+            let run = Run {
+                source: &source,
+                plan: &plan,
+                top: top.as_fd(),
+                unverified: job.unverified,
+                journal: &journal,
+                progress,
+            };
+            run.all(&mut tell);
         }
     }
     match failed {
@@ -73,62 +80,95 @@ pub fn salvage(
     }
 }
 
-fn run(
-    source: &Source,
-    plan: &Plan,
-    top: BorrowedFd<'_>,
-    buffers: &(dyn Fn() -> Buffers + Sync),
-    progress: &dyn Progress,
-    tell: &mut dyn FnMut(Verdict),
-) {
-    progress.total(plan.files.iter().map(bytes).sum());
-    for (path, why) in &plan.unread {
-        tell(verdict(
-            path,
-            Some(Kind::Directory),
-            Placed::Name,
-            Outcome::Lost(format!("listing: {why}")),
-        ));
-    }
-    let failed: Vec<_> = plan
-        .dirs
-        .iter()
-        .map(|dir| open_at(top, &dir.path).err())
-        .collect();
-    let (said, heard) = mpsc::channel();
-    std::thread::scope(|scope| {
-        scope.spawn(|| {
-            let said = said; // dropped when all is done
-            scan::parallel(
-                plan.files.len(),
-                || (buffers(), said.clone()),
-                |(buffers, said), index| {
-                    let file = &plan.files[index];
-                    let mut copy = Copy {
-                        source,
-                        plan,
-                        top,
-                        progress,
-                        buffers,
-                    };
-                    copy.file(file, &mut |verdict| drop(said.send(verdict)));
-                },
-            );
+/// The salvage of a directory volume.
+struct Run<'a> {
+    source: &'a Source,
+    plan: &'a Plan,
+    top: BorrowedFd<'a>,
+    unverified: bool,
+    journal: &'a Journal,
+    progress: &'a dyn Progress,
+}
+
+impl Run<'_> {
+    fn all(&self, tell: &mut dyn FnMut(Result<Verdict>)) {
+        let plan = self.plan;
+        self.progress.total(plan.files.iter().map(bytes).sum());
+        for (path, why) in &plan.unread {
+            tell(self.settle(
+                path,
+                Some(Kind::Directory),
+                Placed::Name,
+                Outcome::Lost(format!("listing: {why}")),
+            ));
+        }
+        let failed: Vec<_> = plan
+            .dirs
+            .iter()
+            .map(|dir| open_at(self.top, &dir.path).err())
+            .collect();
+        // A report that is read slowly holds up the copying, and does not pile up.
+        let (said, heard) = mpsc::sync_channel(256);
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                let said = said; // dropped when all is done
+                scan::parallel(
+                    plan.files.len(),
+                    || (Buffers::new(self.unverified), said.clone()),
+                    |(buffers, said), index| {
+                        let mut copy = Copy { run: self, buffers };
+                        copy.file(&plan.files[index], &mut |settled| drop(said.send(settled)));
+                    },
+                );
+            });
+            heard.iter().for_each(&mut *tell);
         });
-        heard.iter().for_each(&mut *tell);
-    });
-    // Children before parents: then nothing disturbs the times any more.
-    for (dir, failed) in plan.dirs.iter().zip(failed).rev() {
-        let outcome = match failed {
-            Some(errno) => Outcome::Lost(std::io::Error::from(errno).to_string()),
-            None => dress(source, plan, top, dir),
-        };
-        tell(verdict(
-            &dir.path,
-            Some(Kind::Directory),
-            dir.placed,
+        // Children before parents: then nothing disturbs the times any more.
+        for (dir, failed) in plan.dirs.iter().zip(failed).rev() {
+            let outcome = match failed {
+                Some(errno) => Outcome::Lost(errno_text(errno)),
+                None => self.dress(dir),
+            };
+            tell(self.settle(&dir.path, Some(Kind::Directory), dir.placed, outcome));
+        }
+    }
+
+    fn settle(
+        &self,
+        path: &Path,
+        kind: Option<Kind>,
+        placed: Placed,
+        outcome: Outcome,
+    ) -> Result<Verdict> {
+        self.journal.settle(Verdict {
+            path: path.to_owned(),
+            kind,
             outcome,
-        ));
+            placed,
+        })
+    }
+
+    fn dress(&self, dir: &PlannedDir) -> Outcome {
+        let Some((id, stored)) = dir.stored else {
+            return Outcome::Attributes(vec!["only the directory's name is left".to_owned()]);
+        };
+        let dressed = || {
+            let (from, stored) = self.plan.open_dir(self.source, stored)?;
+            let (xattrs, mut lost) = stored::attributes(self.source, from.as_fd(), c".", Some(id));
+            let (above, name) = match (dir.path.parent(), dir.path.file_name()) {
+                (Some(above), Some(name)) => (open_at(self.top, above)?, name),
+                _ => (open_at(self.top, Path::new(""))?, OsStr::new(".")),
+            };
+            let dir = above.as_fd();
+            let place = Place { dir, name };
+            lost.extend(place.dress(&stored.attr, &xattrs));
+            lost.extend(place.date(&stored.attr));
+            Ok(lost)
+        };
+        match dressed() {
+            Ok(lost) => Outcome::of(Vec::new(), lost),
+            Err(errno) => Outcome::Attributes(vec![errno_text(errno)]),
+        }
     }
 }
 
@@ -137,15 +177,6 @@ fn bytes(file: &PlannedFile) -> u64 {
         file.attr.size
     } else {
         0
-    }
-}
-
-fn verdict(path: &Path, kind: Option<Kind>, placed: Placed, outcome: Outcome) -> Verdict {
-    Verdict {
-        path: path.to_owned(),
-        kind,
-        outcome,
-        placed,
     }
 }
 
@@ -162,49 +193,19 @@ fn open_at(top: BorrowedFd<'_>, path: &Path) -> rustix::io::Result<OwnedFd> {
     Ok(dir)
 }
 
-fn dress(source: &Source, plan: &Plan, top: BorrowedFd<'_>, dir: &PlannedDir) -> Outcome {
-    let Some((id, stored)) = dir.stored else {
-        return Outcome::Attributes(vec!["only the directory's name is left".to_owned()]);
-    };
-    let dressed = || {
-        let (from, stored) = plan.open_dir(source, stored)?;
-        let (xattrs, mut lost) = stored::attributes(source, from.as_fd(), c".", Some(id));
-        let (above, name) = match (dir.path.parent(), dir.path.file_name()) {
-            (Some(above), Some(name)) => (open_at(top, above)?, name),
-            _ => (open_at(top, Path::new(""))?, OsStr::new(".")),
-        };
-        lost.extend(
-            Place {
-                dir: above.as_fd(),
-                name,
-            }
-            .dress(&stored.attr, &xattrs),
-        );
-        Ok(lost)
-    };
-    match dressed() {
-        Ok(lost) if lost.is_empty() => Outcome::Whole,
-        Ok(lost) => Outcome::Attributes(lost),
-        Err(errno) => Outcome::Attributes(vec![errno_text(errno)]),
-    }
-}
-
 fn errno_text(errno: rustix::io::Errno) -> String {
     std::io::Error::from(errno).to_string()
 }
 
 /// One thread's work.
 struct Copy<'a> {
-    source: &'a Source,
-    plan: &'a Plan,
-    top: BorrowedFd<'a>,
-    progress: &'a dyn Progress,
+    run: &'a Run<'a>,
     buffers: &'a mut Buffers,
 }
 
 impl Copy<'_> {
     /// Copies the content to the first name, and links the others to it.
-    fn file(&mut self, file: &PlannedFile, tell: &mut dyn FnMut(Verdict)) {
+    fn file(&mut self, file: &PlannedFile, tell: &mut dyn FnMut(Result<Verdict>)) {
         let kind = Some(file.attr.kind);
         let Some(((first, placed), others)) = file.paths.split_first() else {
             return;
@@ -213,17 +214,23 @@ impl Copy<'_> {
             .first(file, first)
             .unwrap_or_else(|error| Outcome::Lost(error.to_string()));
         let there = !matches!(outcome, Outcome::Lost(_));
-        tell(verdict(first, kind, *placed, outcome));
+        let partial = outcome.is_partial();
+        let settled = self.run.settle(first, kind, *placed, outcome);
+        let undated = partial && settled.is_ok();
+        tell(settled);
+        if undated {
+            let _ = self.at(first, |place| Ok(place.date(&file.attr)));
+        }
         for (path, placed) in others {
             let linked = self
-                .at(path, |place| place.link(self.top, first))
+                .at(path, |place| place.link(self.run.top, first))
                 .map_err(errno_text);
             let outcome = match linked {
                 Ok(()) if there => Outcome::Whole,
                 Ok(()) => Outcome::Lost("its other name has no content".to_owned()),
                 Err(why) => Outcome::Lost(why),
             };
-            tell(verdict(path, kind, *placed, outcome));
+            tell(self.run.settle(path, kind, *placed, outcome));
         }
     }
 
@@ -232,7 +239,7 @@ impl Copy<'_> {
         path: &Path,
         call: impl FnOnce(&Place<'_>) -> rustix::io::Result<T>,
     ) -> rustix::io::Result<T> {
-        let above = open_at_existing(self.top, path.parent().unwrap_or(Path::new("")))?;
+        let above = open_at_existing(self.run.top, path.parent().unwrap_or(Path::new("")))?;
         let name = path.file_name().unwrap_or(OsStr::from_bytes(b"."));
         call(&Place {
             dir: above.as_fd(),
@@ -241,8 +248,8 @@ impl Copy<'_> {
     }
 
     fn first(&mut self, file: &PlannedFile, path: &Path) -> Result<Outcome, fs::Error> {
-        let (dir, entry) = self.plan.open(self.source, file)?;
-        let above = open_at_existing(self.top, path.parent().unwrap_or(Path::new("")))?;
+        let (dir, entry) = self.run.plan.open(self.run.source, file)?;
+        let above = open_at_existing(self.run.top, path.parent().unwrap_or(Path::new("")))?;
         let name = path.file_name().unwrap_or(OsStr::from_bytes(b"."));
         let place = Place {
             dir: above.as_fd(),
@@ -258,24 +265,24 @@ impl Copy<'_> {
                 place.file()?;
             }
             Kind::File => {
-                let fd = self.source.open_file(dir.as_fd(), entry.to_bytes())?;
-                let Some(identity) = Identity::of(&self.source.keys, fd.as_fd())? else {
-                    self.progress.done(file.attr.size);
+                let fd = self.run.source.open_file(dir.as_fd(), entry.to_bytes())?;
+                let Some(identity) = Identity::of(&self.run.source.keys, fd.as_fd())? else {
+                    self.run.progress.done(file.attr.size);
                     return Ok(Outcome::Lost("no part of it authenticates".to_owned()));
                 };
                 attr.size = identity.size;
                 if place.is_done(&attr) {
-                    self.progress.done(file.attr.size);
+                    self.run.progress.done(file.attr.size);
                     return Ok(Outcome::Earlier);
                 }
                 let to = place.file()?;
-                lost = identity.copy(fd.as_fd(), &to, self.buffers, self.progress)?;
+                lost = identity.copy(fd.as_fd(), &to, self.buffers, self.run.progress)?;
             }
             Kind::Symlink => {
                 if place.is_done(&attr) {
                     return Ok(Outcome::Earlier);
                 }
-                place.symlink(&stored::target(self.source, dir.as_fd(), entry)?)?;
+                place.symlink(&stored::target(self.run.source, dir.as_fd(), entry)?)?;
             }
             Kind::Directory => {}
             Kind::Fifo | Kind::Socket | Kind::CharDevice | Kind::BlockDevice => {
@@ -285,12 +292,11 @@ impl Copy<'_> {
                 place.special(&attr)?;
             }
         }
-        let (xattrs, mut missing) = stored::attributes(self.source, dir.as_fd(), entry, None);
+        let (xattrs, mut missing) = stored::attributes(self.run.source, dir.as_fd(), entry, None);
         missing.extend(place.dress(&attr, &xattrs));
-        Ok(match (lost.is_empty(), missing.is_empty()) {
-            (true, true) => Outcome::Whole,
-            (true, false) => Outcome::Attributes(missing),
-            (false, _) => Outcome::Ranges(lost),
+        Ok(match Outcome::of(lost, missing) {
+            Outcome::Whole => Outcome::of(Vec::new(), place.date(&attr)),
+            partial => partial,
         })
     }
 }

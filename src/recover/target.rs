@@ -98,7 +98,7 @@ impl Place<'_> {
         fs::linkat(to, path, self.dir, self.name, AtFlags::empty())
     }
 
-    /// Owner, then attributes, then mode (which a change of owner cuts), then times. Says what could not be set.
+    /// Owner, then attributes, then mode (which a change of owner cuts). Says what could not be set.
     pub(crate) fn dress(&self, attr: &Attr, xattrs: &[(Vec<u8>, Vec<u8>)]) -> Vec<String> {
         let mut lost = Vec::new();
         let mut note = |what: &str, done: rustix::io::Result<()>| {
@@ -132,15 +132,20 @@ impl Place<'_> {
                 fs::chmodat(self.dir, self.name, mode, AtFlags::empty()),
             );
         }
+        lost
+    }
+
+    /// Sets the times, by which [`Place::is_done`] knows later that it is finished.
+    pub(crate) fn date(&self, attr: &Attr) -> Vec<String> {
         let times = Timestamps {
             last_access: timespec(attr.atime),
             last_modification: timespec(attr.mtime),
         };
-        note(
-            "times",
-            fs::utimensat(self.dir, self.name, &times, AtFlags::SYMLINK_NOFOLLOW),
-        );
-        lost
+        let set = fs::utimensat(self.dir, self.name, &times, AtFlags::SYMLINK_NOFOLLOW);
+        let lost = set
+            .err()
+            .map(|errno| format!("times: {}", std::io::Error::from(errno)));
+        lost.into_iter().collect()
     }
 
     fn remove(&self) -> rustix::io::Result<()> {

@@ -19,6 +19,23 @@ pub enum Outcome {
     Lost(String),
 }
 
+impl Outcome {
+    /// Of something that was copied but for these bytes and attributes.
+    pub(crate) fn of(ranges: Vec<Range<u64>>, attributes: Vec<String>) -> Self {
+        match (ranges.is_empty(), attributes.is_empty()) {
+            (true, true) => Self::Whole,
+            (true, false) => Self::Attributes(attributes),
+            (false, _) => Self::Ranges(ranges),
+        }
+    }
+
+    /// Something is missing. Such a copy gets its times only once the journal has it: cut short in between, it would be
+    /// whole to a salvage that goes on.
+    pub(crate) fn is_partial(&self) -> bool {
+        matches!(self, Self::Ranges(_) | Self::Attributes(_))
+    }
+}
+
 /// An entry and what became of it.
 #[derive(Clone, Debug)]
 pub struct Verdict {

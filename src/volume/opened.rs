@@ -3,10 +3,9 @@ use super::copies::CopyReport;
 use super::error::{Error, Result};
 use super::header::{Header, Kind};
 use super::keys::{Keys, Uuid};
-use super::keystore::{Keystore, Protection};
+use super::keystore::Keystore;
 use super::locked::{Locked, Rollback};
 use super::place::{Access, MountLock, Place};
-use super::same_disk::{SameDisk, same_disk};
 use super::state::State;
 use super::unlocked::Volume;
 use crate::crypto::secret::Secret;
@@ -79,15 +78,6 @@ impl Mountable {
             );
         }
         warnings.extend(volume.header().attention());
-        let form = keystore.protection(&volume.header().uuid);
-        if form.is_none_or(Protection::lies_on_disk)
-            && same_disk(keystore.as_fd(), volume.place().as_fd()) == SameDisk::Same
-        {
-            let path = keystore.path().display();
-            warnings.push(format!(
-                "keystore {path} and volume lie on the same disk: whoever takes that disk has both"
-            ));
-        }
         let state = volume.remember(keystore).unwrap_or_else(|e| {
             warnings.push(format!("the keystore could not be updated: {e}"));
             State::default()

@@ -53,7 +53,8 @@ impl Scene {
             sheet,
             kind,
         };
-        scene.mount();
+        // What is said at each mount is soon overlooked.
+        assert_eq!(scene.mount().err, "");
         fs::write(scene.point().join("letter"), "dear").expect("write");
         fs::create_dir(scene.point().join("papers")).expect("mkdir");
         scene.umount();

@@ -11,9 +11,8 @@ use std::fs;
 use std::path::Path;
 use std::process::Command;
 
-/// What reaches the disk.
-const CALLS: &str =
-    "write,pwrite64,fsync,fdatasync,renameat,renameat2,unlinkat,mkdirat,linkat,ftruncate,fallocate";
+/// What changes the disk. A cut before a flush is one after the change before it.
+const CALLS: &str = "write,pwrite64,renameat,renameat2,unlinkat,mkdirat,linkat,ftruncate,fallocate";
 
 const CRYPTFS: &str = env!("CARGO_BIN_EXE_cryptfs");
 const STRACE: &str = "/usr/bin/strace";

@@ -10,7 +10,7 @@ use tempfile::TempDir;
 /// Exit codes of cryptfs(1).
 const BUSY: i32 = 14;
 const PLACE: i32 = 16;
-const USAGE: i32 = 2;
+const USAGE: i32 = 64;
 
 /// A volume with its keystore, and an empty mount point.
 struct Place {

@@ -8,8 +8,10 @@ mod records;
 mod rungs;
 mod salvage;
 mod sheet;
+pub mod terminal;
 
-use std::io::Write;
+use rustix::process::{Pid, Signal};
+use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 
@@ -61,18 +63,17 @@ impl Bench {
         self.run(Path::new(env!("CARGO_BIN_EXE_cryptfs")), arguments, input)
     }
 
-    /// `cryptfs`, killed a moment after it has begun.
-    #[cfg_attr(not(feature = "fuse"), allow(dead_code))] // only commands that mount are killed
-    pub fn killed(&self, arguments: &[&str], input: &str) {
+    /// `cryptfs`, to which ctrl-C is sent once it has said so many lines. It cannot be far ahead of them: the pipe is full.
+    #[cfg_attr(not(feature = "fuse"), allow(dead_code))] // the drill needs it
+    pub fn interrupted(&self, arguments: &[&str], input: &str, lines: usize) -> Said {
         let mut child = self.start(Path::new(env!("CARGO_BIN_EXE_cryptfs")), arguments);
-        let _ = child
-            .stdin
-            .take()
-            .expect("piped")
-            .write_all(input.as_bytes());
-        std::thread::sleep(std::time::Duration::from_millis(300));
-        let _ = child.kill();
-        child.wait().expect("the program ends");
+        let mut stdin = child.stdin.take().expect("piped");
+        let _ = stdin.write_all(input.as_bytes());
+        drop(stdin);
+        let mut said = BufReader::new(child.stdout.take().expect("piped")).lines();
+        assert_eq!(said.by_ref().take(lines).count(), lines);
+        rustix::process::kill_process(Pid::from_child(&child), Signal::INT).expect("signalled");
+        child.wait_with_output().expect("the program ends").into()
     }
 
     /// `cryptfs-recover`, likewise.

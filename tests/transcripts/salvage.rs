@@ -1,8 +1,10 @@
 //! Copying out without FUSE: every kind of entry with all its attributes, and damaged content up to the damage.
 use super::Bench;
+use cryptfs::codec::parse_json;
 use cryptfs::fs::{Caller, FileSystem, OpenFlags, ROOT, SetAttr, SetTime, SetXattr, Time};
-use cryptfs::recover::directory;
+use cryptfs::recover::{How, directory};
 use cryptfs::volume::{Keystore, Locked, Rollback};
+use std::collections::BTreeMap;
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
@@ -249,6 +251,38 @@ fn damage_costs_the_damaged_unit_and_is_named() {
     assert!(std::fs::read(bench.path("out/dir/file")).expect("read") == good);
 }
 
+/// A copy with gaps had its times, and was not in the journal yet: the salvage that went on took it for whole. Here strace(1)
+/// kills the first one before each of its writes in turn.
+#[test]
+fn cut_short_at_any_point_the_damage_is_told_when_it_goes_on() {
+    if !crate::needs::program("strace") {
+        return;
+    }
+    let (bench, password, _) = Bench::with_volume();
+    fill(&bench);
+    let path = backing_file(&bench);
+    let mut bytes = std::fs::read(&path).expect("read");
+    bytes[3 * 4096 + 100] ^= 1;
+    std::fs::write(&path, bytes).expect("written");
+    let salvage = ["recover", "--resume", "--salvage", "out", "volume"];
+    for cut in 1.. {
+        let _ = std::fs::remove_dir_all(bench.path("out"));
+        let inject = format!("inject=write:signal=KILL:when={cut}");
+        let cryptfs = env!("CARGO_BIN_EXE_cryptfs");
+        let words = ["-f", "-qq", "-o", "/dev/null", "-e", &inject, cryptfs];
+        let strace = Path::new("/usr/bin/strace");
+        let said = bench.run(strace, &[&words, &salvage[..]].concat(), &password);
+        if said.code == 17 {
+            assert!(cut > 1, "nothing to cut");
+            return;
+        }
+        assert_eq!(said.code, -1, "cut {cut}: {}{}", said.out, said.err);
+        let said = bench.cryptfs(&salvage, &password);
+        assert_eq!(said.code, 17, "cut {cut}: {}{}", said.out, said.err);
+        assert!(said.out.contains("bytes lost: 12128-16191"), "{}", said.out);
+    }
+}
+
 /// XTS: a flipped bit garbles one cipher block, and the rest of its unit can still be read by whoever accepts that nobody
 /// vouches for it.
 #[test]
@@ -316,4 +350,118 @@ fn a_directory_from_lost_and_found_goes_back_to_its_place() {
         assert!(line.contains(&format!(r#""name":"{name}""#)), "{line}");
     }
     compare(&bench.path("out"));
+}
+
+/// An image with 600 files in 5 directories, and what they hold.
+fn image_of_files() -> (Bench, String, BTreeMap<String, Vec<u8>>) {
+    let bench = Bench::empty();
+    let said = bench.init(&["--image", "--size", "16M", "image"]);
+    let keystore = Keystore::open(Some(&bench.path("keys"))).expect("a keystore");
+    let locked = Locked::open(&bench.path("image")).expect("a volume");
+    let volume = locked.unlock_auto(&keystore, Rollback::Refuse);
+    let opened = volume.expect("unlocked").into_opened().expect("keys");
+    let fs = cryptfs::recover::image(opened, &How::default()).expect("an image");
+    let flags = OpenFlags {
+        write: true,
+        ..OpenFlags::default()
+    };
+    let dirs: Vec<_> = (0..5)
+        .map(|i| {
+            let name = format!("directory {i}");
+            let made = fs.mkdir(ROOT, OsStr::new(&name), 0o755, &CALLER);
+            (made.expect("mkdir").node, name)
+        })
+        .collect();
+    let mut files = BTreeMap::new();
+    for i in 0..600 {
+        let (dir, path) = &dirs[i % 5];
+        let name = format!("file {i}");
+        let mut bytes = content([100, 700, 3000, 9000, 20_000, 50][i % 6]);
+        bytes.extend(name.as_bytes());
+        let (file, handle) = fs
+            .create(*dir, OsStr::new(&name), 0o644, flags, &CALLER)
+            .expect("create");
+        let written = fs.write(file.node, handle, 0, &bytes, false);
+        written.expect("write");
+        fs.release(file.node, handle).expect("release");
+        files.insert(format!("{path}/{name}"), bytes);
+    }
+    fs.close().expect("close");
+    (bench, said.field("Recovery password:"), files)
+}
+
+/// Salvages the image; the files of which the report says that they are not whole. All others are, byte by byte, and what is
+/// there of those that lost ranges is right.
+fn damaged_in_the_copy(
+    bench: &Bench,
+    password: &str,
+    files: &BTreeMap<String, Vec<u8>>,
+) -> Vec<String> {
+    let _ = std::fs::remove_dir_all(bench.path("out"));
+    let salvage = ["recover", "--json", "--salvage", "out", "image"];
+    let said = bench.cryptfs(&salvage, password);
+    let mut verdicts = BTreeMap::new();
+    for line in said.out.lines() {
+        let record = parse_json(line).expect("a line of JSON");
+        crate::schema::check("salvage", &record);
+        if let Some(path) = record["path"].as_str() {
+            verdicts.insert(path.to_owned(), record);
+        }
+    }
+    let mut damaged = Vec::new();
+    for (path, bytes) in files {
+        let Some(verdict) = verdicts.get(path) else {
+            assert!(
+                said.out.contains("pages of the tree cannot be read"),
+                "no word of {path}"
+            );
+            damaged.push(path.clone());
+            continue;
+        };
+        let mut wanted = bytes.clone();
+        match verdict["verdict"].as_str().expect("a word") {
+            "whole" => {}
+            "lost" => {
+                damaged.push(path.clone());
+                continue;
+            }
+            _ => {
+                damaged.push(path.clone());
+                for range in verdict["detail"].as_array().expect("ranges") {
+                    let [from, to] = [0, 1].map(|i| range[i].as_u64().expect("a number"));
+                    wanted[from as usize..to as usize].fill(0);
+                }
+            }
+        }
+        let copied = std::fs::read(bench.path("out").join(path)).expect(path);
+        assert!(copied == wanted, "{path}: {verdict}");
+    }
+    assert!(damaged.is_empty() || said.code == 17, "{}", said.err);
+    damaged
+}
+
+/// Damage in an image costs what lies in it: content, or what a node of the tree held, which for the few nodes above the leaves
+/// is much. A directory's leaf once took all the files in the directory along, none of which was named.
+#[test]
+fn a_damaged_image_comes_out_but_for_what_lay_in_the_damage() {
+    let (bench, password, files) = image_of_files();
+    assert!(damaged_in_the_copy(&bench, &password, &files).is_empty());
+    let whole = std::fs::read(bench.path("image")).expect("read");
+    let used: Vec<usize> = (0..whole.len() / 4096)
+        .filter(|page| whole[page * 4096..][..4096] != [0; 4096])
+        .collect();
+    let (mut hit, mut above) = (0, 0);
+    let middle = used[used.len() / 2];
+    let pages = used.iter().step_by(used.len() / 40).map(|page| (*page, 1));
+    for (page, count) in pages.chain([(middle, 16)]) {
+        let mut bytes = whole.clone();
+        bytes[page * 4096..(page + count) * 4096].fill(0xee);
+        std::fs::write(bench.path("image"), bytes).expect("written");
+        let damaged = damaged_in_the_copy(&bench, &password, &files);
+        hit += usize::from(!damaged.is_empty());
+        let leaf = 20; // files whose inodes are in it
+        above += usize::from(damaged.len() > leaf * count);
+    }
+    assert!(hit > 20, "{hit}");
+    assert!(above < 4, "{above}");
 }

@@ -1,6 +1,7 @@
 //! The sheet to print: all of the password, in every form, and not on the disk that it protects.
 use super::Bench;
 use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
 
 #[test]
 fn every_form_has_what_it_takes_to_open_the_volume() {
@@ -41,6 +42,69 @@ fn every_form_has_what_it_takes_to_open_the_volume() {
     }
 }
 
+/// What the paper shows: rendered, and read by a scanner.
+#[test]
+fn the_code_on_paper_is_the_password() {
+    let scanner = ["zbarimg", "pdftoppm", "rsvg-convert"];
+    if !scanner.iter().all(|name| crate::needs::program(name)) {
+        return;
+    }
+    for (form, renderer) in [
+        (
+            "pdf",
+            &[
+                "/usr/bin/pdftoppm",
+                "-r",
+                "150",
+                "-png",
+                "-singlefile",
+                "sheet.pdf",
+                "sheet",
+            ][..],
+        ),
+        (
+            "svg",
+            &["/usr/bin/rsvg-convert", "-o", "sheet.png", "sheet.svg"],
+        ),
+    ] {
+        let bench = Bench::empty();
+        let said = bench.init(&["--force", "--sheet", &format!("sheet.{form}"), "volume"]);
+        let rendered = bench.run(Path::new(renderer[0]), &renderer[1..], "");
+        assert_eq!(rendered.code, 0, "{form}: {}", rendered.err);
+        let scanned = bench.run(
+            Path::new("/usr/bin/zbarimg"),
+            &["-q", "--raw", "sheet.png"],
+            "",
+        );
+        assert_eq!(
+            scanned.out.trim(),
+            said.field("Recovery password:"),
+            "{form}"
+        );
+    }
+}
+
+/// A PDF has what its standard fonts have, and says so where that is not enough.
+#[test]
+fn letters_that_a_pdf_does_not_have_are_told() {
+    let bench = Bench::empty();
+    for (form, volume, told) in [
+        ("pdf", "日記", true),
+        ("html", "日記2", false),
+        ("pdf", "fünf", false),
+    ] {
+        let file = format!("{volume}.{form}");
+        let said = bench.init(&["--force", "--sheet", &file, volume]);
+        assert_eq!(said.code, 0, "{}", said.err);
+        assert_eq!(
+            said.err.contains("Latin letters only"),
+            told,
+            "{}",
+            said.err
+        );
+    }
+}
+
 /// The table at a PDF's end says where each object begins.
 #[test]
 fn a_pdf_keeps_its_table() {
@@ -69,7 +133,7 @@ fn a_sheet_needs_a_known_form_a_new_file_and_one_password() {
     };
     let none = |said: super::Said| assert!(!said.out.contains("RecoveryPassword"), "{}", said.out);
     let said = sheet(&["sheet.doc"]);
-    said.fails(2, &[".pdf"]);
+    said.fails(64, &[".pdf"]);
     none(said);
     std::fs::write(bench.path("there.txt"), b"").expect("written");
     let said = sheet(&["there.txt"]);
@@ -77,12 +141,14 @@ fn a_sheet_needs_a_known_form_a_new_file_and_one_password() {
     none(said);
     let other = bench.init(&["other"]).field("Password ID:");
     let said = sheet(&["sheet.txt"]);
-    said.fails(2, &["--id PREFIX"]);
+    said.fails(64, &["--id PREFIX"]);
     none(said);
     sheet(&["sheet.txt", "--id", &id]).says(&["RecoveryPassword"]);
     let text = std::fs::read_to_string(bench.path("sheet.txt")).expect("text");
     assert!(text.contains(&id) && !text.contains(&other));
-    bench.init(&["--sheet", "sheet.doc", "third"]).fails(2, &[]);
+    bench
+        .init(&["--sheet", "sheet.doc", "third"])
+        .fails(64, &[]);
     assert!(!bench.path("third").exists());
 }
 

@@ -102,7 +102,7 @@ pub fn add(args: &AddArgs, common: &Common) -> Result<()> {
     args.deliver.print(&sheet)?;
     args.deliver.write(&sheet)?;
     volume.delivered(&keystore, &id)?;
-    let path = args.volume.display();
+    let path = message::typed(&args.volume);
     message::hint(format_args!(
         "prove it with cryptfs recover --verify {path}"
     ));
@@ -157,6 +157,7 @@ pub fn enrol(args: &EnrolArgs, common: &Common) -> Result<()> {
         "this computer unlocks the volume by itself (keyfile {})",
         own.display()
     )?;
+    message::one_disk(&volume, &keystore);
     message::hint(format_args!(
         "{} opens nothing any more: destroy it",
         args.keyfile.display()

@@ -66,7 +66,7 @@ pub fn run(args: &RotateArgs, common: &Common) -> Result<()> {
         if !ask::is_interactive() {
             message::hint(format_args!(
                 "store it, then prove it with cryptfs key rotate --finish {}; until then the old one stays",
-                args.volume.display()
+                message::typed(&args.volume)
             ));
             return Ok(());
         }

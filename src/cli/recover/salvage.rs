@@ -1,11 +1,15 @@
 //! Copying out, and the report on it.
 use super::*;
 use crate::recover::journal::{self, record};
+use crate::sys::process::Signals;
+use rustix::process::Signal;
+use std::io::IsTerminal;
 
 /// Copies everything out that still decrypts.
 pub fn salvage(volume: Volume, to: &Path, what: &What) -> Result<ExitCode> {
     let _lock = volume.place().lock(Access::ReadOnly)?;
     let bar = Bar::bytes("copying");
+    on_interrupt(to, what)?;
     let job = Job {
         volume: &what.volume,
         to,
@@ -29,6 +33,25 @@ pub fn salvage(volume: Volume, to: &Path, what: &What) -> Result<ExitCode> {
         ));
     }
     finish(&summary, what.json)
+}
+
+/// Ends at ctrl-C, wherever it is, and says how to go on: what is half done then is done again. The bar stays as it is: it may
+/// be locked by a report that nobody reads.
+fn on_interrupt(to: &Path, what: &What) -> Result<()> {
+    let failed = Error::io(Path::new("signals"));
+    let signals = Signals::block(&[Signal::INT, Signal::TERM]).map_err(failed)?;
+    let (to, from) = (message::typed(to), message::typed(&what.volume));
+    let hint = format!("go on with --salvage {to} --resume {from}");
+    std::thread::spawn(move || {
+        if signals.wait().is_ok() {
+            if std::io::stderr().is_terminal() {
+                eprintln!();
+            }
+            message::error(&Error::told(Code::Interrupted, "interrupted", &hint));
+            std::process::exit(Code::Interrupted as i32);
+        }
+    });
+    Ok(())
 }
 
 fn finish(summary: &Summary, as_json: bool) -> Result<ExitCode> {

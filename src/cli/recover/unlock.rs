@@ -134,6 +134,7 @@ pub fn enrol(mut volume: Volume, args: &RecoverArgs, common: &Common) -> Result<
         "this computer unlocks the volume by itself again (keyfile {})",
         path.display()
     )?;
+    message::one_disk(&volume, &keystore);
     volume.annotate(Some(&keystore), &password, |p| {
         p.verified = date::now();
         // What a person typed may have been seen; a replacement that is being proven is not used up by that.
@@ -149,7 +150,7 @@ pub fn enrol(mut volume: Volume, args: &RecoverArgs, common: &Common) -> Result<
         message::hint(format_args!(
             "password {} was used: replace it with cryptfs key rotate {}",
             uuid::short(&password),
-            args.what.volume.display()
+            message::typed(&args.what.volume)
         ));
     }
     let others = volume
@@ -159,7 +160,7 @@ pub fn enrol(mut volume: Volume, args: &RecoverArgs, common: &Common) -> Result<
         message::hint(format_args!(
             "{} still unlocks it too; if the volume has moved here for good: cryptfs key remove {} {}",
             other.description,
-            args.what.volume.display(),
+            message::typed(&args.what.volume),
             uuid::short(&other.id)
         ));
     }

@@ -49,7 +49,7 @@ pub fn page(sheet: &Sheet<'_>) -> Vec<Mark> {
             page.text((VALUES, y), 3.6, Face::Mono, &line);
             y += 5.5;
         }
-        y += if characters.is_empty() { 7.5 } else { 2.0 };
+        y += 2.0;
     }
     y += 3.0;
     page.rule(y);

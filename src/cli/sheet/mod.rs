@@ -83,7 +83,12 @@ impl SheetArgs {
         let Some(file) = &self.file else {
             return Ok(());
         };
-        kit::write_new(file, sheet.render(format(file)?).as_bytes())?;
+        let format = format(file)?;
+        kit::write_new(file, sheet.render(format).as_bytes())?;
+        if matches!(format, Format::Pdf) && !sheet.is_latin() {
+            message::warning("PDF's own fonts have Latin letters only: a ? stands for others");
+            message::hint("a sheet that ends in .html or .svg shows them all");
+        }
         message::note(format_args!(
             "sheet written to {}: print it, then destroy the file",
             file.display()
@@ -112,7 +117,7 @@ impl Sheet<'_> {
     /// Names and values, for every form.
     fn fields(&self) -> Vec<(&'static str, String)> {
         let made = self.header.protectors().find(|p| p.id == *self.id);
-        vec![
+        let mut fields = vec![
             ("Volume", self.volume.display().to_string()),
             ("Label", self.header.label.clone()),
             ("Volume ID", uuid::text(&self.header.uuid)),
@@ -123,17 +128,19 @@ impl Sheet<'_> {
                 made.map_or_else(String::new, |p| date::rfc3339(p.created)),
             ),
             ("Printed", date::rfc3339(date::now())),
-        ]
+        ];
+        fields.retain(|(_, value)| !value.is_empty());
+        fields
+    }
+
+    fn is_latin(&self) -> bool {
+        let fields = self.fields();
+        let mut letters = fields.iter().flat_map(|(_, value)| value.chars());
+        letters.all(|c| u32::from(c) <= 0xff)
     }
 
     fn command(&self) -> String {
-        let path = self.volume.display().to_string();
-        let plain = |c: char| c.is_alphanumeric() || "/._-+,:@%".contains(c);
-        match path.chars().all(plain) {
-            true => format!("cryptfs recover {path}"),
-            // As a shell takes it.
-            false => format!("cryptfs recover '{}'", path.replace('\'', "'\\''")),
-        }
+        format!("cryptfs recover {}", message::typed(self.volume))
     }
 
     /// The digits as a QR code: rows of dark and light.

@@ -11,21 +11,22 @@ impl Header {
             let text = "there is no recovery password: without the keyfile the data is lost";
             out.push(text.to_owned());
         }
-        for slot in passwords {
+        for slot in &passwords {
             let id = uuid::short(&slot.id);
             if let Some(old) = slot.replaces() {
                 let old = uuid::short(&old);
                 out.push(format!(
-                    "the rotation of recovery password {old} is not finished: cryptfs key rotate --finish"
+                    "the rotation of recovery password {old} is not finished: cryptfs key rotate --finish VOLUME"
                 ));
             } else if slot.exported == 0 {
                 out.push(format!(
                     "recovery password {id} was never exported: store it elsewhere with cryptfs recovery-keys"
                 ));
             }
-            if slot.state == ProtectorState::RotateDue {
+            let replaced = passwords.iter().any(|p| p.replaces() == Some(slot.id));
+            if slot.state == ProtectorState::RotateDue && !replaced {
                 out.push(format!(
-                    "recovery password {id} was used or disclosed and should be replaced: cryptfs key rotate"
+                    "recovery password {id} was used or disclosed and should be replaced: cryptfs key rotate VOLUME"
                 ));
             }
         }
