@@ -211,7 +211,7 @@ impl Case {
             self.again(&bench, cut);
             done += 1;
         }
-        assert!(done > 5, "{}: nothing to cut", self.name);
+        assert!(done > 3, "{}: nothing to cut", self.name);
         done
     }
 
