@@ -1,6 +1,7 @@
 //! Mount points: fit to mount on, unmounting, and what a daemon that died left behind.
 use std::io;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 use std::process::Command;
 
 use rustix::io::Errno;
@@ -82,12 +83,22 @@ pub fn unmount(point: &Path) -> Result<(), Error> {
 /// # Errors
 /// It is in use, or the kernel or fusermount3 refuses.
 pub(super) fn detach_or_name(point: &Path) -> Result<(), Error> {
-    detach(point, false).map_err(
-        |error| match error.raw_os_error().map(Errno::from_raw_os_error) {
-            Some(Errno::BUSY) => Error::Busy(point.to_owned(), processes::using(point)),
-            _ => Error::Unmount(point.to_owned(), error),
-        },
-    )
+    let mut tries = 20;
+    loop {
+        let Err(error) = detach(point, false) else {
+            return Ok(());
+        };
+        if error.raw_os_error() != Some(Errno::BUSY.raw_os_error()) {
+            return Err(Error::Unmount(point.to_owned(), error));
+        }
+        // A process that has just been started holds what its parent has open, until it runs another program.
+        let users = processes::using(point);
+        tries -= 1;
+        if !users.is_empty() || tries == 0 {
+            return Err(Error::Busy(point.to_owned(), users));
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    }
 }
 
 /// Changes the flags of the mount on `point` (mount(8) `-o remount`): those that `options` mentions.
