@@ -80,12 +80,11 @@ impl Space {
     pub fn load<'a>(pages: u64, chunks: impl Iterator<Item = (u64, &'a [u8])>) -> Self {
         let mut space = Self::new(pages);
         for (index, bytes) in chunks {
-            let words = bytes.chunks_exact(8).take(CHUNK_BYTES / 8);
-            for (word, bytes) in (index.saturating_mul(CHUNK / 64)..).zip(words) {
-                let word_at = usize::try_from(word).unwrap_or(usize::MAX);
-                if let Some(to) = space.used.0.get_mut(word_at) {
-                    *to |= u64::from_le_bytes(std::array::from_fn(|i| bytes[i]));
-                }
+            let words = bytes.as_chunks().0.iter().take(CHUNK_BYTES / 8);
+            let first = usize::try_from(index.saturating_mul(CHUNK / 64));
+            let to = first.ok().and_then(|first| space.used.0.get_mut(first..));
+            for (to, word) in to.unwrap_or_default().iter_mut().zip(words) {
+                *to |= u64::from_le_bytes(*word);
             }
         }
         space.used.clip(pages);
@@ -250,13 +249,16 @@ impl Space {
 
     /// A page that no commit has referred to is not needed any more.
     pub fn give_back(&mut self, page: u64) {
-        self.mark_unused(page);
-        self.unbusy(page);
+        if self.mark_unused(page) {
+            self.unbusy(page);
+        }
     }
 
     /// A page that the last commit refers to is not needed any more.
     pub fn free(&mut self, page: u64) {
-        self.mark_unused(page);
+        if !self.mark_unused(page) {
+            return;
+        }
         self.waiting += 1;
         match self.freed.last_mut() {
             Some(last) if last.end == page => last.end += 1,
@@ -272,12 +274,15 @@ impl Space {
         }
     }
 
-    fn mark_unused(&mut self, page: u64) {
-        if self.used.get(page) {
+    /// False if it was not marked as used, or lies outside: what refers to it is wrong, and nothing comes of it.
+    fn mark_unused(&mut self, page: u64) -> bool {
+        let used = self.is_used(page);
+        if used {
             self.used.set(page, false);
             self.in_use -= 1;
             self.changed.insert(page / CHUNK);
         }
+        used
     }
 
     /// The parts of the map that changed since they were asked for.
