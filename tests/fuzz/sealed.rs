@@ -92,7 +92,13 @@ fn seal(keys: &FileKeys, bytes: &[u8]) -> Vec<u8> {
         if page[0] % 2 == 0 && page[..32] != [0; 32] {
             let (id, epoch) = (FILE, 1);
             let payload: [u8; PAYLOAD] = page[32..].try_into().expect("a payload");
-            unit::seal(keys, index as u64, &Head { id, epoch, valid }, &payload, page);
+            unit::seal(
+                keys,
+                index as u64,
+                &Head { id, epoch, valid },
+                &payload,
+                page,
+            );
         }
     }
     sealed
@@ -200,10 +206,7 @@ fn use_file(tree: &Directory, name: &OsStr) {
             };
             let _ = tree.setattr(node, &set);
         }
-        let _ = (
-            tree.fsync(node, handle, false),
-            tree.release(node, handle),
-        );
+        let _ = (tree.fsync(node, handle, false), tree.release(node, handle));
     }
     tree.forget(entry.node, 1);
 }
@@ -265,7 +268,14 @@ fn tree() -> Target {
         let (generation, page) = (number(0), 1100);
         let kind = pointer::Kind::Node;
         pages
-            .seal(kind, page, generation, &bytes[24..], &mut cipher, &mut roots)
+            .seal(
+                kind,
+                page,
+                generation,
+                &bytes[24..],
+                &mut cipher,
+                &mut roots,
+            )
             .expect("seal");
         pages.device.write(page, &cipher).expect("write");
         let superblock = Superblock {
@@ -336,7 +346,11 @@ fn use_image(image: &Image) {
         }
         image.forget(node, 1);
     }
-    for (number, name) in ["kept", "kept 2", "gone"].map(OsStr::new).iter().enumerate() {
+    for (number, name) in ["kept", "kept 2", "gone"]
+        .map(OsStr::new)
+        .iter()
+        .enumerate()
+    {
         let Ok((entry, handle)) = image.create(ROOT, name, 0o644, WRITE, &ME) else {
             continue;
         };

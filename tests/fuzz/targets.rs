@@ -24,11 +24,13 @@ use std::path::Path;
 use std::sync::Arc;
 use tempfile::TempDir;
 
+type Run = dyn Fn(&[u8]);
+
 /// A parser, and inputs that it takes.
 pub struct Target {
     pub name: &'static str,
     pub seeds: Vec<Vec<u8>>,
-    pub run: Box<dyn Fn(&[u8])>,
+    pub run: Box<Run>,
 }
 
 pub fn target(name: &'static str, seeds: Vec<Vec<u8>>, run: impl Fn(&[u8]) + 'static) -> Target {
