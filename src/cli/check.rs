@@ -7,7 +7,9 @@ use crate::directory::{self, check::Repair};
 use crate::fs::FileSystem;
 use crate::image::{self, OpenError};
 use crate::recover::{self, How};
-use crate::volume::{Access, Keystore, Kind, Locked, Opened, Rollback, Volume, Witness};
+use crate::volume::{
+    Access, CopyReport, Keystore, Kind, Locked, Opened, Rollback, Volume, Witness,
+};
 use clap::Args;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -71,13 +73,13 @@ fn check(args: &CheckArgs, common: &Common) -> Result<Answer> {
     let mut volume = locked.unlock_auto(&keystore, Rollback::Refuse)?;
     let mut bad = volume.copies().to_vec();
     bad.retain(|copy| !copy.is_good());
-    let mut repaired = Vec::new();
-    if args.repair {
-        repaired = volume.repair_copies()?;
-        volume.remember(&keystore)?;
-    }
+    let repaired = match args.repair {
+        true => volume.repair_copies(),
+        false => Ok(Vec::new()),
+    };
     for copy in &bad {
-        let fixed = repaired.iter().any(|one| one.name == copy.name);
+        let is_it = |one: &CopyReport| one.name == copy.name;
+        let fixed = repaired.as_ref().is_ok_and(|done| done.iter().any(is_it));
         match (args.json, fixed.then_some("put right")) {
             (true, fixed) => outln!(
                 "{}",
@@ -88,6 +90,10 @@ fn check(args: &CheckArgs, common: &Common) -> Result<Answer> {
             (false, Some(how)) => outln!("header copy {copy} ({how})")?,
             (false, None) => outln!("header copy {copy}")?,
         }
+    }
+    let repaired = repaired?.len() as u64;
+    if args.repair {
+        volume.remember(&keystore)?;
     }
     let bar = Bar::bytes("checking");
     let mut tell = |found: Found| match args.json {
@@ -102,7 +108,7 @@ fn check(args: &CheckArgs, common: &Common) -> Result<Answer> {
     let summary = checked?;
     summary.print(args.json)?;
     let found = summary.findings + bad.len() as u64;
-    let left = found - summary.repaired - repaired.len() as u64;
+    let left = found - summary.repaired - repaired;
     Ok(match (found, left) {
         (0, _) => Answer::Good,
         (_, 0) => Answer::PutRight,
