@@ -206,25 +206,31 @@ fn every_exit_code_is_in_the_table_and_the_other_way_round() {
     assert!(rescue.is_subset(&codes), "{rescue:?}");
 }
 
+/// Commands with codes of their own, those that they reserve, and where they are.
 #[test]
-fn every_answer_of_status_check_is_in_its_table() {
-    let source = read("src/cli/status.rs");
-    let (_, rest) = source
-        .split_once("fn code(self) -> u8 {")
-        .expect("the codes");
-    let (body, _) = rest.split_once("\n    }\n").expect("its end");
-    let code = |line: &str| {
-        line.trim()
-            .strip_suffix(',')?
-            .split_once(" => ")?
-            .1
-            .parse()
-            .ok()
-    };
-    let mut codes: BTreeSet<u8> = body.lines().filter_map(code).collect();
-    assert!(codes.len() > 3, "{codes:?}");
-    codes.insert(2); // reserved, and said to be so
-    assert_eq!(listed_codes(&section("man/cryptfs.1", ".Ss status")), codes);
+fn every_answer_of_status_and_check_is_in_its_table() {
+    for (file, heading, reserved) in [
+        ("src/cli/status.rs", ".Ss status", &[2][..]),
+        ("src/cli/check.rs", ".Ss check", &[]),
+    ] {
+        let source = read(file);
+        let (_, rest) = source
+            .split_once("fn code(self) -> u8 {")
+            .expect("the codes");
+        let (body, _) = rest.split_once("\n    }\n").expect("its end");
+        let code = |line: &str| {
+            line.trim()
+                .strip_suffix(',')?
+                .split_once(" => ")?
+                .1
+                .parse()
+                .ok()
+        };
+        let mut codes: BTreeSet<u8> = body.lines().filter_map(code).collect();
+        assert!(codes.len() > 3, "{codes:?}");
+        codes.extend(reserved);
+        assert_eq!(listed_codes(&section("man/cryptfs.1", heading)), codes);
+    }
 }
 
 /// The mount options that the page lists: `Cm name`, without a value's name.

@@ -6,7 +6,7 @@
 //! | [`backing`] | the disk below refuses, fills up, or is changed behind the volume's back |
 //! | [`crash`] | a power cut before every operation loses nothing that was promised |
 //! | [`directory`] | the directory layer through its trait, and the format's rules |
-//! | [`fuzz`] | noise for every parser: refused, never a panic |
+//! | [`fuzz`] | noise for every parser: refused, never a panic (under libFuzzer: tests/fuzz/Cargo.toml) |
 //! | [`golden`] | volumes of format 1 open for ever; a reader written from the manual alone agrees |
 //! | [`image`] | images: damage is an error where it is, a power cut loses nothing promised, snapshots, a full volume |
 //! | [`hostile`] | damaged backing files give errors, never other bytes |

@@ -7,7 +7,9 @@ use crate::directory::{self, check::Repair};
 use crate::fs::FileSystem;
 use crate::image::{self, OpenError};
 use crate::recover::{self, How};
-use crate::volume::{Access, Keystore, Kind, Locked, Opened, Rollback, Volume, Witness};
+use crate::volume::{
+    Access, CopyReport, Keystore, Kind, Locked, Opened, Rollback, Volume, Witness,
+};
 use clap::Args;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -25,8 +27,41 @@ pub struct CheckArgs {
     pub json: bool,
 }
 
+/// What came of it: fsck(8)'s exit codes. Those from 10 on are every command's.
+#[derive(Clone, Copy)]
+enum Answer {
+    Good,
+    PutRight,
+    Damaged,
+    NotChecked,
+}
+
+impl Answer {
+    fn code(self) -> u8 {
+        match self {
+            Self::Good => 0,
+            Self::PutRight => 1,
+            Self::Damaged => 4,
+            Self::NotChecked => 8,
+        }
+    }
+}
+
 /// Runs `cryptfs check`.
 pub fn run(args: &CheckArgs, common: &Common) -> Result<ExitCode> {
+    let answer = check(args, common).or_else(|error| {
+        let answer = match error.code() {
+            Code::Damage => Answer::Damaged,
+            Code::Failure => Answer::NotChecked,
+            _ => return Err(error),
+        };
+        message::error(&error);
+        Ok(answer)
+    });
+    Ok(answer?.code().into())
+}
+
+fn check(args: &CheckArgs, common: &Common) -> Result<Answer> {
     let keystore = common.keystore()?;
     let locked = Locked::open(&args.volume)?;
     let access = if args.repair {
@@ -36,19 +71,28 @@ pub fn run(args: &CheckArgs, common: &Common) -> Result<ExitCode> {
     };
     let _lock = locked.place().lock(access)?;
     let mut volume = locked.unlock_auto(&keystore, Rollback::Refuse)?;
-    let mut left = 0;
-    for copy in volume.copies().iter().filter(|copy| !copy.is_good()) {
-        left += 1;
-        match args.json {
-            true => outln!(
+    let mut bad = volume.copies().to_vec();
+    bad.retain(|copy| !copy.is_good());
+    let repaired = match args.repair {
+        true => volume.repair_copies(),
+        false => Ok(Vec::new()),
+    };
+    for copy in &bad {
+        let is_it = |one: &CopyReport| one.name == copy.name;
+        let fixed = repaired.as_ref().is_ok_and(|done| done.iter().any(is_it));
+        match (args.json, fixed.then_some("put right")) {
+            (true, fixed) => outln!(
                 "{}",
-                json_line(&json!({"header_copy": copy.name, "problem": copy.state.to_string()}))
+                json_line(
+                    &json!({"header_copy": copy.name, "problem": copy.state.to_string(), "repaired": fixed})
+                )
             )?,
-            false => outln!("header copy {copy}")?,
+            (false, Some(how)) => outln!("header copy {copy} ({how})")?,
+            (false, None) => outln!("header copy {copy}")?,
         }
     }
+    let repaired = repaired?.len() as u64;
     if args.repair {
-        left -= volume.repair_copies()?.len() as u64;
         volume.remember(&keystore)?;
     }
     let bar = Bar::bytes("checking");
@@ -63,16 +107,23 @@ pub fn run(args: &CheckArgs, common: &Common) -> Result<ExitCode> {
     bar.end();
     let summary = checked?;
     summary.print(args.json)?;
-    left += summary.findings - summary.repaired;
-    if left == 0 {
-        return Ok(ExitCode::SUCCESS);
-    }
-    if !args.repair {
-        message::hint(
-            "cryptfs check --repair puts right what follows from the rest; nothing is deleted",
-        );
-    }
-    Ok(Code::Damage.into())
+    let found = summary.findings + bad.len() as u64;
+    let left = found - summary.repaired - repaired;
+    Ok(match (found, left) {
+        (0, _) => Answer::Good,
+        (_, 0) => Answer::PutRight,
+        _ => {
+            message::hint(match args.repair {
+                false => {
+                    "cryptfs check --repair puts right what follows from the rest; nothing is deleted"
+                }
+                true => {
+                    "put what is left back from a backup; cryptfs recover --salvage DEST copies out what can be read"
+                }
+            });
+            Answer::Damaged
+        }
+    })
 }
 
 fn directory(

@@ -223,6 +223,8 @@ fn warn_about_disks(volume: &Volume, keystore: &Keystore) {
         message::warning(format_args!(
             "the disk writes {size} bytes at a time: a power cut may tear the 4096-byte unit being written (it is noticed)"
         ));
-        message::hint("an image volume never writes over what is in use: cryptfs init --image");
+        message::hint(
+            "an image never writes over what is in use: cryptfs init --image; nor does ext4 that is mounted with data=journal",
+        );
     }
 }

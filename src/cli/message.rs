@@ -152,6 +152,7 @@ impl Error {
                 | V::LastProtector { .. }
                 | V::PartlyWritten { .. }
                 | V::Audit { .. }
+                | V::NotWritable(_)
                 | V::Io { .. } => Code::Failure,
             },
             #[cfg(feature = "fuse")]
@@ -272,6 +273,7 @@ fn volume_hint(error: &volume::Error) -> Option<String> {
         V::Unsupported(_) => "use a newer cryptfs".to_owned(),
         V::ReadOnlyFeatures(_) => "mount it with -o ro, or use a newer cryptfs".to_owned(),
         V::AlreadyMounted(_) => "unmount it with cryptfs umount DIR".to_owned(),
+        V::NotWritable(_) => "to read it, mount it with -o ro".to_owned(),
         V::NotEmpty(_) => "name a new file, or a new or empty directory; copy the files in once it is mounted".to_owned(),
         V::NoSize => "say how large it is to be with --size, as in --size 20G".to_owned(),
         V::OtherBackup(_) => "make a new backup: leave --update out, and name a file that does not exist".to_owned(),

@@ -1,8 +1,8 @@
 //! Mount points: fit to mount on, unmounting, and what a daemon that died left behind.
 use std::io;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 use std::process::Command;
+use std::time::Duration;
 
 use rustix::io::Errno;
 use rustix::mount::{MountFlags, UnmountFlags};

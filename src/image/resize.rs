@@ -4,7 +4,7 @@
 //! Shrinking: pages beyond the new end move below it, in generations like any other; then the superblock says so; then the
 //! header's last copy is written to its new place and the file is cut. A power cut in between leaves the old or the new
 //! size, never something between.
-use super::content::{self, GROUP};
+use super::content;
 use super::filesystem::Image;
 use super::items::Items;
 use super::key::{self, Item};
@@ -141,10 +141,11 @@ impl Visitor for Beyond {
 impl super::core::Core {
     /// Writes pages of a group that lie beyond `limit` anew.
     fn move_group(&self, ino: u64, group: u64, limit: u64) -> Result<()> {
-        let Some(value) = self.store.get(&key::extent(ino, group))? else {
+        let item = key::extent(ino, group);
+        let Some(value) = self.store.get(&item)? else {
             return Ok(());
         };
-        for (page, at) in (group * GROUP..).zip(content::decode_group(&value)?) {
+        for (page, at) in content::pages(&item, &value)? {
             if let Some(at) = at.filter(|at| at.page >= limit) {
                 self.move_page(ino, page, &at)?;
             }

@@ -260,13 +260,16 @@ impl Space {
 
     /// A page that no commit has referred to is not needed any more.
     pub fn give_back(&mut self, page: u64) {
-        self.mark_unused(page);
-        self.unbusy(page);
+        if self.mark_unused(page) {
+            self.unbusy(page);
+        }
     }
 
     /// A page that the last commit refers to is not needed any more.
     pub fn free(&mut self, page: u64) {
-        self.mark_unused(page);
+        if !self.mark_unused(page) {
+            return;
+        }
         self.waiting += 1;
         match self.freed.last_mut() {
             Some(last) if last.end == page => last.end += 1,
@@ -282,12 +285,15 @@ impl Space {
         }
     }
 
-    fn mark_unused(&mut self, page: u64) {
-        if self.used.get(page) {
+    /// False if it was not marked as used, or lies outside: what refers to it is wrong, and nothing comes of it.
+    fn mark_unused(&mut self, page: u64) -> bool {
+        let used = self.is_used(page);
+        if used {
             self.used.set(page, false);
             self.in_use -= 1;
             self.changed.insert(page / CHUNK);
         }
+        used
     }
 
     /// The parts of the map that changed since they were asked for.

@@ -4,7 +4,7 @@
 //!    0  tag         16   of the 4080 bytes that follow: index = the page, head = 8 zeros, 3, 7 zeros
 //!   16  ciphertext  4080 one XTS data unit, tweak = the page's number in its scope, of
 //!         0  magic         8  "CFSIMG1\x1a"
-//!         8  generation    8  of the commit that wrote it
+//!         8  generation    8  of the commit that wrote it, below 2^63
 //!        16  root         32  pointer to the tree's root node
 //!        48  pages         8  of the image
 //!        56  next inode    8  number of the next new inode
@@ -24,6 +24,8 @@ const MAGIC: &[u8; 8] = b"CFSIMG1\x1a";
 const HEAD: [u8; 16] = [0, 0, 0, 0, 0, 0, 0, 0, 3, 0, 0, 0, 0, 0, 0, 0];
 const BODY: usize = PAGE - 16;
 const USED: usize = 64;
+/// No image comes that far: what counts on from a generation does not overflow.
+const GENERATIONS: u64 = 1 << 63;
 
 /// A superblock.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -99,6 +101,7 @@ impl Superblock {
         let sound = &plain[..8] == MAGIC
             && plain[USED..].iter().all(|byte| *byte == 0)
             && layout::slot(one.generation) == page
+            && one.generation < GENERATIONS
             && (layout::SMALLEST..=layout::LARGEST).contains(&one.pages)
             && one.root.kind == Kind::Node
             && one.root.page < one.pages;

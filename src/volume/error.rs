@@ -149,6 +149,9 @@ pub enum Error {
     /// In use by another mount.
     #[error("volume {} is already mounted", .0.display())]
     AlreadyMounted(PathBuf),
+    /// It was to be opened for writing.
+    #[error("{} cannot be written to", .0.display())]
+    NotWritable(PathBuf),
     /// A new volume needs an empty place.
     #[error("{} is not empty", .0.display())]
     NotEmpty(PathBuf),

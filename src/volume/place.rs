@@ -234,9 +234,16 @@ impl Place {
         };
         let file = match &self.root {
             Root::Directory(root) => open_lock(root, access),
+            Root::Image { file, .. } if access == Access::ReadWrite => writable(file),
             Root::Image { file, .. } => file.try_clone().map(|file| Some(file.into())),
         };
-        let Some(file) = file.map_err(Error::io(&self.path))? else {
+        let Some(file) = file.map_err(|source| match source.kind() {
+            io::ErrorKind::ReadOnlyFilesystem | io::ErrorKind::PermissionDenied => {
+                Error::NotWritable(self.path.clone())
+            }
+            _ => Error::io(&self.path)(source),
+        })?
+        else {
             return Ok(MountLock(None));
         };
         // `status` looks at the lock by taking it for a moment: one that stays taken is a mount's.
@@ -301,6 +308,14 @@ fn open_image(path: &Path) -> rustix::io::Result<File> {
     match open(OFlags::RDWR) {
         Err(Errno::ROFS | Errno::ACCESS | Errno::PERM) => open(OFlags::RDONLY),
         other => other,
+    }
+}
+
+/// An image that [`open_image`] could open for reading only takes no writer: it would hear of it when it is too late.
+fn writable(file: &File) -> io::Result<Option<OwnedFd>> {
+    match fs::fcntl_getfl(file)? & OFlags::RWMODE {
+        OFlags::RDWR => Ok(Some(file.try_clone()?.into())),
+        _ => Err(Errno::ROFS.into()),
     }
 }
 

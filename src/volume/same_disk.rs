@@ -1,8 +1,10 @@
 //! Do the keystore and the volume lie on the same physical disk? Its thief would have both.
 use super::header::{Header, Kind};
 use super::place::Place;
+use crate::sys::mountinfo;
 use rustix::fs::{self, Stat, major, minor};
 use std::collections::BTreeSet;
+use std::ffi::OsStr;
 use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 
@@ -30,7 +32,19 @@ pub fn same_disk(one: impl AsFd, other: impl AsFd) -> SameDisk {
 /// in a directory volume on a disk that takes less than a unit. `None`: not so, or nobody can tell.
 pub fn tears_units(place: &Place, header: &Header) -> Option<u32> {
     let size = physical_block_size(place.as_fd())?;
-    (header.kind == Kind::Directory && size < 4096).then_some(size)
+    let torn = header.kind == Kind::Directory && size < 4096 && !has_journal_of_data(place);
+    torn.then_some(size)
+}
+
+/// A page that was torn where it belongs is whole in the journal of such a file system (ext4).
+fn has_journal_of_data(place: &Place) -> bool {
+    let Ok(stat) = fs::fstat(place.as_fd()) else {
+        return false;
+    };
+    let device = (major(stat.st_dev), minor(stat.st_dev));
+    let mounts = mountinfo::mounts().unwrap_or_default();
+    let mut here = mounts.iter().filter(|mount| mount.device == device);
+    here.any(|mount| mount.super_option("data") == Some(OsStr::new("journal")))
 }
 
 /// The smallest write that the disks under a file take whole, in bytes (512 or 4096, as a rule); `None`: cannot tell.

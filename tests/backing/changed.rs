@@ -1,7 +1,7 @@
 //! What lies below is changed behind a mounted volume's back: an error there and nowhere else, and the daemon lives.
 use crate::model::rng::Rng;
 use crate::needs;
-use crate::programs::machine::{Disk, KINDS, Machine};
+use crate::programs::machine::{Disk, KINDS, Machine, run};
 use rustix::io::Errno;
 use std::collections::BTreeMap;
 use std::fs::{self, File};
@@ -219,4 +219,70 @@ fn a_lost_disk_is_an_error_until_it_is_unmounted() {
         assert!(fs::metadata(&point).is_ok(), "the daemon lives");
         end(&machine, &point);
     }
+}
+
+#[test]
+fn a_read_only_disk_takes_no_writer_and_serves_readers() {
+    for kind in KINDS {
+        let Some(disk) = needs::fuse().then(|| Disk::new(64 << 20)).flatten() else {
+            return;
+        };
+        let machine = Machine::on(&disk, kind);
+        let point = ten(&machine);
+        machine.umount();
+        disk.remount("ro");
+        let volume = machine.volume();
+        for command in [&["mount"][..], &["check", "--repair"]] {
+            let mut writer = machine.cryptfs(command);
+            writer.arg(&volume);
+            if command == ["mount"] {
+                writer.arg(&point);
+            }
+            let output = writer.output().expect("cryptfs");
+            let said = String::from_utf8_lossy(&output.stderr);
+            let code = if command == ["mount"] { 1 } else { 8 };
+            assert_eq!(output.status.code(), Some(code), "{command:?}: {said}");
+            assert!(said.contains("cannot be written to"), "{command:?}: {said}");
+        }
+        let mut mount = machine.cryptfs(&["mount", "-o", "ro"]);
+        run(mount.arg(&volume).arg(&point));
+        for file in 0..10 {
+            read(&point.join(file.to_string()), file).expect("read");
+        }
+        fails(fs::write(point.join("new"), "x"), &[Errno::ROFS]);
+        machine.umount();
+        run(machine.cryptfs(&["check"]).arg(&volume));
+    }
+}
+
+#[test]
+fn a_directory_replaced_below_its_mount_shows_what_is_its_own() {
+    if !needs::fuse() {
+        return;
+    }
+    let machine = Machine::new(KINDS[0]);
+    let point = ten(&machine);
+    fs::create_dir(point.join("other")).expect("mkdir");
+    fs::write(point.join("other/theirs"), content(11)).expect("write");
+    let below = backing(&machine.volume());
+    let of = |name: &str| below[&fs::metadata(point.join(name)).expect("stat").ino()].clone();
+    let (dir, other) = (of("dir"), of("other"));
+    let away = machine.home().join("away");
+    fs::rename(&dir, &away).expect("rename");
+    fs::rename(&other, &dir).expect("rename");
+    // Its names do not open under the id of the directory that was here.
+    fails(
+        read(&point.join("dir/below"), 10),
+        &[Errno::NOENT, Errno::IO, Errno::STALE],
+    );
+    assert!(!point.join("dir/theirs").exists(), "a name of another one");
+    for file in 0..10 {
+        read(&point.join(file.to_string()), file).expect("the others are as they were");
+    }
+    fs::rename(&dir, &other).expect("rename");
+    fs::rename(&away, &dir).expect("rename");
+    machine.remount();
+    read(&point.join("dir/below"), 10).expect("put back");
+    read(&point.join("other/theirs"), 11).expect("put back");
+    machine.umount();
 }

@@ -4,10 +4,12 @@
 //! | --- | --- | --- |
 //! | [`refused`] | the kernel refuses one kind of system call: ENOSPC, EDQUOT, EIO, EROFS | that errno or EIO, no other; nothing old is lost; all is well once it works again |
 //! | [`full`] | the disk below is full (through a mount) | ENOSPC, never a lost file that was acknowledged; it can be emptied and filled again |
-//! | [`changed`] | files are cut, replaced, removed; the disk goes away or turns read-only (through a mount) | an error there, and nowhere else; the daemon lives |
+//! | [`clock`] | the clock is set back | sessions count on; crash and cut are told apart as before |
+//! | [`changed`] | files and directories are cut, replaced, removed; the disk goes away, or is read-only (through a mount) | an error there, and nowhere else; the daemon lives |
 //! | [`holes`] | a file system that has none, below an image (through a mount) | the space is used again |
 #[cfg(feature = "fuse")]
 mod changed;
+mod clock;
 #[cfg(feature = "fuse")]
 mod full;
 #[cfg(feature = "fuse")]

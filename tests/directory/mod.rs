@@ -1,6 +1,7 @@
 //! The directory layer through its trait: content against a plain byte vector, and the eight rules of the format.
 mod content;
 mod rules;
+mod together;
 
 use cryptfs::crypto::secret::Secret;
 use cryptfs::crypto::tag::Algorithm;

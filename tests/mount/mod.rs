@@ -6,3 +6,4 @@ mod features;
 mod model;
 mod requests;
 mod served;
+mod together;

@@ -214,15 +214,19 @@ impl Disk {
         self.home.path().join("mnt")
     }
 
+    /// Changes how it is mounted: "ro", "rw".
+    pub fn remount(&self, how: &str) {
+        let how = format!("remount,{how}");
+        run(Command::new("mount").args(["-o", &how]).arg(self.path()));
+    }
+
     /// Takes the medium out: what is in no cache cannot be read any more, and nothing can be written.
     pub fn lose(&self) {
         let medium = std::fs::File::options().write(true).open(&self.medium);
         medium
             .and_then(|file| file.set_len(0))
             .expect("cut the medium");
-        run(Command::new("mount")
-            .args(["-o", "remount,abort"])
-            .arg(self.path()));
+        self.remount("abort");
         let _ = std::fs::write("/proc/sys/vm/drop_caches", "1");
     }
 }

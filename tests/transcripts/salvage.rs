@@ -10,13 +10,15 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
-const CALLER: Caller = Caller {
+/// Who makes what is in it.
+pub const CALLER: Caller = Caller {
     uid: 1234,
     gid: 567,
     umask: 0,
 };
 
-fn open(bench: &Bench) -> cryptfs::directory::Directory {
+/// The volume's tree, without a mount.
+pub fn open(bench: &Bench) -> cryptfs::directory::Directory {
     let keystore = Keystore::open(Some(&bench.path("keys"))).expect("a keystore");
     let locked = Locked::open(&bench.path("volume")).expect("a volume");
     let volume = locked

@@ -89,11 +89,7 @@ impl Items {
         value: &[u8],
         live: bool,
     ) -> Result<Vec<(u64, u64, Pointer)>> {
-        let group = key::number(key).ok_or(Damage::Malformed)?;
-        let base = group.saturating_mul(content::GROUP);
-        let pointers = content::decode_group(value)?;
-        let pages: Vec<_> = (base..)
-            .zip(pointers)
+        let pages: Vec<_> = content::pages(key, value)?
             .filter_map(|(page, at)| Some((ino, page, at?)))
             .collect();
         if live {

@@ -27,6 +27,13 @@ pub fn decode(bytes: &[u8]) -> Result<Group> {
     Ok(group)
 }
 
+/// Each page of an item, and its pointer.
+pub fn pages(key: &[u8], value: &[u8]) -> Result<impl Iterator<Item = (u64, Option<Pointer>)>> {
+    let group = key::number(key).ok_or(Damage::Malformed)?;
+    let base = group.checked_mul(GROUP).ok_or(Damage::Malformed)?;
+    Ok((base..=base + (GROUP - 1)).zip(decode(value)?))
+}
+
 fn encode(group: &Group) -> Vec<u8> {
     let end = group
         .iter()
@@ -49,14 +56,11 @@ pub fn pointers(
     let mut found = vec![None; (last - first + 1) as usize];
     let from = key::extent(ino, first / GROUP);
     items.each(&key::extents(ino), &from, &mut |key, value| {
-        let base = key::number(key)
-            .ok_or(Damage::Malformed)?
-            .saturating_mul(GROUP);
-        if base > last {
-            return Ok(true);
-        }
-        for (page, at) in (base..).zip(decode(value)?) {
-            if (first..=last).contains(&page) {
+        for (page, at) in pages(key, value)? {
+            if page > last {
+                return Ok(true);
+            }
+            if page >= first {
                 found[(page - first) as usize] = at;
             }
         }

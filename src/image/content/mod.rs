@@ -10,7 +10,7 @@ mod read;
 mod space;
 mod write;
 
-pub use extents::{GROUP, decode as decode_group};
+pub use extents::{decode as decode_group, pages};
 
 use super::core::Core;
 use super::inode::INLINE;

@@ -132,9 +132,7 @@ impl Core {
         let from = key::extent(ino, first / extents::GROUP);
         self.store
             .each(&key::extents(ino), &from, &mut |key, value| {
-                let base = key::number(key).unwrap_or(0).saturating_mul(extents::GROUP);
-                let pages = (base..).zip(extents::decode(value)?);
-                found = pages
+                found = extents::pages(key, value)?
                     .filter(|(page, at)| *page >= first && at.is_some())
                     .map(|(page, _)| page)
                     .next();
@@ -148,8 +146,7 @@ impl Core {
         let from = key::extent(ino, first / extents::GROUP);
         self.store
             .each(&key::extents(ino), &from, &mut |key, value| {
-                let base = key::number(key).unwrap_or(0).saturating_mul(extents::GROUP);
-                for (page, at) in (base..).zip(extents::decode(value)?) {
+                for (page, at) in extents::pages(key, value)? {
                     if page > next || page == next && at.is_none() {
                         return Ok(true);
                     }
