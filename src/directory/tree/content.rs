@@ -104,8 +104,9 @@ impl Directory {
 
     /// A descriptor of a node's backing file, the id of the directory it is in, and its salvage hint.
     fn descriptor(&self, node: &Arc<Node>, write: bool) -> Result<(OwnedFd, [u8; 12], Vec<u8>)> {
-        let fd = match (node.place(), node.held.get()) {
-            (Some(place), _) => {
+        let fd = match (node.held(), node.place()) {
+            (Some(held), _) => held.try_clone().map_err(Error::from)?,
+            (None, Some(place)) => {
                 let handle = self.handle(&place.parent)?;
                 let opened = self.backing().open_file(handle.as_fd(), &place.name, write);
                 match opened {
@@ -113,7 +114,6 @@ impl Directory {
                     fd => fd?,
                 }
             }
-            (None, Some(held)) => held.try_clone().map_err(Error::from)?,
             (None, None) => return Err(Error::Stale),
         };
         if !node.is(&backing::stat(Object::Open(fd.as_fd()))?) {

@@ -94,15 +94,12 @@ fn sweep(list: &Mutex<List>) -> bool {
 fn look(list: &Mutex<List>, node: &Arc<Node>, pressed: bool) {
     let mut open = node.open.lock();
     let used = std::mem::take(&mut open.used) && !pressed;
-    // Nothing but its content tells any more what it is.
-    let gone = node.gone.lock().is_some();
     if !used
-        && !gone
         && let Err(error) = open.close()
     {
         log::error(format_args!("closing node {}: {error}", node.id));
     }
-    open.kept = open.file.is_some() && open.count == 0 && !gone;
+    open.kept = open.file.is_some() && open.count == 0;
     if open.kept {
         list.lock().nodes.push_back(Arc::downgrade(node));
     }

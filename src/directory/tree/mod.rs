@@ -151,10 +151,8 @@ impl Directory {
             let root = self.handle(node)?;
             return call(Object::At(root.as_fd(), c"."));
         }
-        if node.held.get().is_some() && node.place().is_none() {
-            return self
-                .content(node, READ)?
-                .with_fd(|fd| call(Object::Open(fd)));
+        if let Some(held) = node.held() {
+            return call(Object::Open(held.as_fd()));
         }
         let place = node.place().ok_or(Error::Stale)?;
         let parent = self.handle(&place.parent)?;

@@ -9,7 +9,7 @@ use rustix::fs::Statx;
 use std::collections::{HashMap, VecDeque};
 use std::ffi::{CStr, CString};
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
-use std::sync::{Arc, OnceLock, Weak};
+use std::sync::{Arc, Weak};
 
 /// Directory handles that are kept open; the others are opened again when needed. The limit on open files may be as
 /// low as 1024, and every open file needs one as well.
@@ -31,8 +31,8 @@ pub struct Node {
     places: Mutex<Vec<Place>>,
     /// Content, while it is open.
     pub open: Mutex<Open>,
-    /// A regular file whose last known name went away: whoever has it open reads and writes on.
-    pub held: OnceLock<OwnedFd>,
+    /// A regular file without a known name, or soon without: whoever has it open reads and writes on.
+    pub held: Mutex<Option<Arc<OwnedFd>>>,
     /// Attributes when the last name of all went away.
     pub gone: Mutex<Option<Box<Attr>>>,
     references: AtomicU64,
@@ -108,8 +108,13 @@ impl Node {
 
     /// Attributes of what has no name any more and is not open either.
     pub fn remembered(&self) -> Option<Attr> {
-        let open = self.open.lock().file.is_some();
+        let open = self.open.lock().file.is_some() || self.held.lock().is_some();
         self.gone.lock().as_deref().copied().filter(|_| !open)
+    }
+
+    /// Its backing file, where it has no name or soon none.
+    pub fn held(&self) -> Option<Arc<OwnedFd>> {
+        self.held.lock().clone()
     }
 
     /// A place where it lies now.
@@ -130,6 +135,15 @@ impl Node {
                 name: name.into(),
             }),
         }
+        *self.held.lock() = None;
+    }
+
+    /// Whether it is known by another name too.
+    pub fn has_other(&self, parent: &Node, name: &CStr) -> bool {
+        let places = self.places.lock();
+        places
+            .iter()
+            .any(|p| p.parent.ino != parent.ino || *p.name != *name)
     }
 
     /// A name went away; true if it was the last that is known.
@@ -312,7 +326,7 @@ fn new_node(id: NodeId, stat: &Statx, kind: Kind, dir: Option<DirId>) -> Arc<Nod
         dir,
         places: Mutex::default(),
         open: Mutex::default(),
-        held: OnceLock::new(),
+        held: Mutex::default(),
         gone: Mutex::default(),
         references: AtomicU64::new(1),
     })
