@@ -25,8 +25,10 @@ impl Directory {
             if let Some(file) = file {
                 file.settle_length()?; // or it would change mtime later
             }
-            self.with_object(node, |object| {
-                Ok(self.backing().set_times(object, set.atime, set.mtime)?)
+            self.found(node, || {
+                self.with_object(node, |object| {
+                    Ok(self.backing().set_times(object, set.atime, set.mtime)?)
+                })
             })?;
         }
         self.attributes(node)

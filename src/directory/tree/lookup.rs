@@ -132,10 +132,30 @@ impl Directory {
         if let Some(gone) = node.remembered() {
             return Ok(gone);
         }
-        match self.with_object(node, |object| Ok(backing::stat(object)?)) {
-            Ok(stat) if node.is(&stat) => Ok(self.attr(node, &stat)),
-            Ok(_) => Err(Error::Stale),
+        let stat = || match self.with_object(node, |object| Ok(backing::stat(object)?)) {
+            Ok(stat) if !node.is(&stat) => Err(Error::NotFound),
+            stat => stat,
+        };
+        match self.found(node, stat) {
+            Ok(stat) => Ok(self.attr(node, &stat)),
             Err(error) => node.gone.lock().as_deref().copied().ok_or(error),
+        }
+    }
+
+    /// Calls, and again if the node is not where it was a moment ago: it may just be renamed or removed. Call without any
+    /// lock.
+    pub(super) fn found<T>(&self, node: &Node, call: impl Fn() -> Result<T>) -> Result<T> {
+        let gone = |error: &Error| error.errno() == Errno::NOENT.raw_os_error();
+        match call() {
+            Err(error) if gone(&error) => {}
+            done => return done,
+        }
+        let place = node.place();
+        let dir = place.as_ref().and_then(|place| place.parent.dir().ok());
+        let _unmoved = dir.map(|dir| dir.children.read());
+        match call() {
+            Err(error) if gone(&error) => Err(Error::Stale), // removed outside of cryptfs
+            done => done,
         }
     }
 

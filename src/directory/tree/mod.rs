@@ -347,14 +347,16 @@ impl FileSystem for Directory {
         self.sizes()
     }
     fn getxattr(&self, node: NodeId, name: &OsStr) -> Result<Vec<u8>> {
-        self.get_attribute(&self.nodes.get(node)?, name.as_bytes())
+        let node = self.nodes.get(node)?;
+        self.found(&node, || self.get_attribute(&node, name.as_bytes()))
     }
     fn setxattr(&self, node: NodeId, name: &OsStr, value: &[u8], how: SetXattr) -> Result<()> {
         self.writable()?;
         self.set_attribute(&self.nodes.get(node)?, name.as_bytes(), value, how)
     }
     fn listxattr(&self, node: NodeId) -> Result<Vec<Vec<u8>>> {
-        self.list_attributes(&self.nodes.get(node)?)
+        let node = self.nodes.get(node)?;
+        self.found(&node, || self.list_attributes(&node))
     }
     fn removexattr(&self, node: NodeId, name: &OsStr) -> Result<()> {
         self.writable()?;
