@@ -2,6 +2,7 @@
 use super::super::backing;
 use super::super::file::File;
 use super::super::name::DirId;
+use super::kept::most;
 use crate::fs::{Attr, Error, Kind, NodeId, ROOT, Result, Time};
 use parking_lot::{Mutex, RwLock};
 use rustix::fd::OwnedFd;
@@ -10,10 +11,6 @@ use std::collections::{HashMap, VecDeque};
 use std::ffi::{CStr, CString};
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Weak};
-
-/// Directory handles that are kept open; the others are opened again when needed. The limit on open files may be as
-/// low as 1024, and every open file needs one as well.
-const KEPT_HANDLES: usize = 256;
 
 /// A file, directory or anything else that the caller knows.
 pub struct Node {
@@ -277,10 +274,11 @@ impl Nodes {
         Ok(handle)
     }
 
+    /// Directory handles beyond those kept open are opened again when needed.
     fn keep(&self, node: &Arc<Node>) {
         let mut kept = self.kept.lock();
         kept.push_back(Arc::downgrade(node));
-        if kept.len() > KEPT_HANDLES
+        if kept.len() > most()
             && let Some(oldest) = kept.pop_front().and_then(|node| node.upgrade())
             && let Some(dir) = &oldest.dir
         {

@@ -100,7 +100,8 @@ impl Directory {
         let Some(node) = self.nodes.find(stat.stx_ino) else {
             return Ok(());
         };
-        if node.kind != Kind::File || node.held().is_some() || node.has_other(parent, &sealed.entry) {
+        if node.kind != Kind::File || node.held().is_some() || node.has_other(parent, &sealed.entry)
+        {
             return Ok(());
         }
         let handle = self.handle(parent)?;
