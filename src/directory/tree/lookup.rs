@@ -88,17 +88,15 @@ impl Directory {
         if (kind == Kind::Directory) != dir.is_some() {
             return Err(Damage::Malformed.into());
         }
-        let (node, new) = self.nodes.refer(&stat, kind, dir);
+        let node = self.nodes.refer(&stat, kind, dir);
         node.add_place(parent, name);
-        let checked = if new && kind == Kind::File && self.store.doubts() {
-            self.check_after_crash(handle, name, &stat)?
+        let (stat, size) = if kind == Kind::File && self.store.doubts() {
+            self.check_after_crash(&node, handle, name, stat)?
         } else {
-            None
+            (stat, None)
         };
-        let mut attr = self.attr(&node, &checked.as_ref().map_or(stat, |(stat, _)| *stat));
-        if let Some((_, size)) = checked {
-            attr.size = size;
-        }
+        let mut attr = self.attr(&node, &stat);
+        attr.size = size.unwrap_or(attr.size);
         Ok(Entry {
             node: node.id,
             attr,
@@ -106,26 +104,27 @@ impl Directory {
     }
 
     /// After a crash the backing length may claim what was never written: the first lookup finds out, before the caller
-    /// believes it. A file that cannot be opened keeps its claim: reading it will say what is wrong.
+    /// believes it, and others wait for that. A file that cannot be opened keeps its claim: reading it will say what is wrong.
     fn check_after_crash(
         &self,
+        node: &Node,
         handle: BorrowedFd<'_>,
         name: &CStr,
-        stat: &Statx,
-    ) -> Result<Option<(Statx, u64)>> {
-        if stat.stx_size == 0 {
-            return Ok(None);
+        stat: Statx,
+    ) -> Result<(Statx, Option<u64>)> {
+        let mut open = node.open.lock();
+        if stat.stx_size == 0 || open.file.is_some() {
+            return Ok((stat, None));
         }
-        let Ok(fd) = self.backing().open_file(handle, name, false) else {
-            return Ok(None);
-        };
-        match File::open(self.store.clone(), fd, false, [0; 12]) {
-            Ok((file, true)) => Ok(Some((
-                backing::stat(Object::At(handle, name))?,
-                file.size(),
-            ))),
-            Ok((_, false)) | Err(_) => Ok(None),
+        let mut size = None;
+        if !open.checked
+            && let Ok(fd) = self.backing().open_file(handle, name, false)
+            && let Ok((file, true)) = File::open(self.store.clone(), fd, false, [0; 12])
+        {
+            size = Some(file.size());
         }
+        open.checked = !self.store.read_only; // where nothing is repaired each lookup has to look
+        Ok((backing::stat(Object::At(handle, name))?, size))
     }
 
     pub(super) fn attributes(&self, node: &Arc<Node>) -> Result<Attr> {

@@ -57,6 +57,8 @@ pub struct Open {
     pub used: bool,
     /// It is among those that are looked at.
     pub kept: bool,
+    /// Its length was compared with its data, after a crash.
+    pub checked: bool,
 }
 
 impl Open {
@@ -199,8 +201,8 @@ impl Nodes {
         self.map.read().by_id.values().cloned().collect()
     }
 
-    /// The node of a backing inode that was found, made if need be, with one more reference; true if it was made.
-    pub fn refer(&self, stat: &Statx, kind: Kind, dir: Option<DirId>) -> (Arc<Node>, bool) {
+    /// The node of a backing inode that was found, made if need be, with one more reference.
+    pub fn refer(&self, stat: &Statx, kind: Kind, dir: Option<DirId>) -> Arc<Node> {
         let known = |map: &Map| {
             let node = map
                 .by_ino
@@ -214,12 +216,12 @@ impl Nodes {
             })
         };
         if let Some(node) = known(&self.map.read()) {
-            return (node, false);
+            return node;
         }
         let mut map = self.map.write();
         match known(&map) {
-            Some(node) => (node, false),
-            None => (map.add(stat, kind, dir), true),
+            Some(node) => node,
+            None => map.add(stat, kind, dir),
         }
     }
 
