@@ -1,7 +1,9 @@
-//! The directory layer through its trait: content against a plain byte vector, and the eight rules of the format.
+//! The directory layer through its trait: content against a plain byte vector, the eight rules of the format, and files that
+//! are open without its knowledge.
 mod content;
 mod rules;
 mod together;
+mod unopened;
 
 use cryptfs::crypto::secret::Secret;
 use cryptfs::crypto::tag::Algorithm;

@@ -203,6 +203,37 @@ fn after_a_crash_lookup_tells_the_size_that_the_data_proves() {
 }
 
 #[test]
+fn after_a_crash_none_of_several_lookups_tells_a_wrong_size() {
+    let dir = tempfile::tempdir().expect("tempdir");
+    let tree = open(dir.path());
+    let names: Vec<_> = (0..200).map(|number| number.to_string()).collect();
+    for name in &names {
+        write_file(&tree, name, &pattern(5000));
+    }
+    tree.sync().expect("sync");
+    drop(tree);
+    for name in &names {
+        let file = edit(&backing_file(dir.path(), name));
+        file.set_len(2 * 4096 + 100).expect("grow");
+    }
+    let tree = open(dir.path());
+    let start = std::sync::Barrier::new(4);
+    let look = || {
+        let sizes = names.iter().map(|name| {
+            start.wait();
+            let found = tree.lookup(ROOT, OsStr::new(name)).ok()?;
+            Some(found.attr.size)
+        });
+        sizes.filter(|size| *size != Some(5000)).collect()
+    };
+    let wrong: Vec<Vec<_>> = std::thread::scope(|scope| {
+        let looking = [0; 4].map(|_| scope.spawn(look));
+        looking.map(|thread| thread.join().expect("join")).to_vec()
+    });
+    assert_eq!(wrong, [(); 4].map(|()| Vec::new()));
+}
+
+#[test]
 fn a_size_that_a_crash_left_wrong_is_not_given_out_in_a_later_session_either() {
     let dir = tempfile::tempdir().expect("tempdir");
     let tree = open(dir.path());

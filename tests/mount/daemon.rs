@@ -176,6 +176,49 @@ fn a_mount_waits_for_the_end_of_the_one_before() {
     }
 }
 
+/// Of files that are only known or open up there the daemon need not have one open.
+#[test]
+fn few_descriptors_do_for_many_files() {
+    if !needs::fuse() {
+        return;
+    }
+    const MANY: usize = 400;
+    let place = Place::new();
+    let mut shell = Command::new("sh");
+    shell
+        .args(["-c", "ulimit -n 256 && exec \"$0\" mount volume mount"])
+        .arg(env!("CARGO_BIN_EXE_cryptfs"))
+        .env("CRYPTFS_KEYSTORE", place.at("keys"))
+        .current_dir(place.home.path());
+    succeeded(&shell.output().expect("run a shell"));
+    let names = |directory: &str| {
+        let directory = place.point().join(directory);
+        (0..MANY).map(move |number| directory.join(number.to_string()))
+    };
+    for directory in ["one", "other"] {
+        fs::create_dir(place.point().join(directory)).expect("mkdir");
+    }
+    let open: Vec<File> = names("one")
+        .map(|name| File::create_new(name).expect("create"))
+        .collect();
+    for file in &open {
+        std::io::Write::write_all(&mut &*file, b"content").expect("write");
+    }
+    for file in open {
+        file.sync_all().expect("write back");
+    }
+    for (one, other) in names("one").zip(names("other")) {
+        fs::hard_link(one, other).expect("link");
+    }
+    for name in names("one") {
+        fs::remove_file(name).expect("unlink");
+    }
+    for name in names("other") {
+        assert_eq!(fs::read(name).expect("read"), b"content");
+    }
+    succeeded(&place.umount());
+}
+
 #[test]
 fn a_volume_is_mounted_once() {
     if !needs::fuse() {

@@ -3,7 +3,7 @@ use super::*;
 
 impl Directory {
     pub(super) fn set_attributes(&self, node: &Arc<Node>, set: &SetAttr) -> Result<Attr> {
-        if node.remembered().is_some() && (only_times(set) || node.held.get().is_none()) {
+        if node.remembered().is_some() {
             return set_gone(node, set);
         }
         if let Some(mode) = set.mode {
@@ -25,8 +25,10 @@ impl Directory {
             if let Some(file) = file {
                 file.settle_length()?; // or it would change mtime later
             }
-            self.with_object(node, |object| {
-                Ok(self.backing().set_times(object, set.atime, set.mtime)?)
+            self.found(node, || {
+                self.with_object(node, |object| {
+                    Ok(self.backing().set_times(object, set.atime, set.mtime)?)
+                })
             })?;
         }
         self.attributes(node)
@@ -62,10 +64,6 @@ impl Directory {
             namelen: super::super::name::MAX_NAME as u32,
         })
     }
-}
-
-fn only_times(set: &SetAttr) -> bool {
-    set.mode.is_none() && set.uid.is_none() && set.gid.is_none() && set.size.is_none()
 }
 
 /// What has neither a name nor content any more is only remembered: the kernel still writes back the times of an unlinked

@@ -253,7 +253,7 @@ impl Run<'_> {
             self.file(parent, handle, entry, path)?;
             self.progress.done(stat.stx_size);
         }
-        let (node, _) = self.tree.nodes.refer(&stat, kind, id);
+        let node = self.tree.nodes.refer(&stat, kind, id);
         node.add_place(parent, entry);
         let checked = self.details(&node, handle, entry, path);
         self.tree.nodes.forget(node.id, 1);

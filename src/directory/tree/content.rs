@@ -25,11 +25,12 @@ impl Directory {
         if flags.write || flags.truncate {
             self.writable()?;
         }
-        let (file, new) = {
+        let content = || {
             let mut open = node.open.lock();
             let file = self.opened(node, &mut open, flags)?;
-            (file, self.kept.add(node, &mut open))
+            Ok((file, self.kept.add(node, &mut open)))
         };
+        let (file, new) = self.found(node, content)?;
         if new {
             self.kept.trim();
         }
@@ -40,11 +41,12 @@ impl Directory {
         if flags.write || flags.truncate {
             self.writable()?;
         }
-        {
+        self.found(node, || {
             let mut open = node.open.lock();
             self.opened(node, &mut open, flags)?;
             open.count += 1;
-        }
+            Ok(())
+        })?;
         if flags.truncate && flags.kill_privileges {
             self.kill_privileges(node)?;
         }
@@ -104,20 +106,20 @@ impl Directory {
 
     /// A descriptor of a node's backing file, the id of the directory it is in, and its salvage hint.
     fn descriptor(&self, node: &Arc<Node>, write: bool) -> Result<(OwnedFd, [u8; 12], Vec<u8>)> {
-        let fd = match (node.place(), node.held.get()) {
-            (Some(place), _) => {
+        let fd = match (node.held(), node.place()) {
+            (Some(held), _) => held.try_clone().map_err(Error::from)?,
+            (None, Some(place)) => {
                 let handle = self.handle(&place.parent)?;
                 let opened = self.backing().open_file(handle.as_fd(), &place.name, write);
                 match opened {
-                    Err(Errno::NOENT) => return Err(Error::Stale), // removed outside of cryptfs
+                    Err(Errno::NOENT) => return Err(Error::NotFound),
                     fd => fd?,
                 }
             }
-            (None, Some(held)) => held.try_clone().map_err(Error::from)?,
-            (None, None) => return Err(Error::Stale),
+            (None, None) => return Err(Error::NotFound),
         };
         if !node.is(&backing::stat(Object::Open(fd.as_fd()))?) {
-            return Err(Error::Stale);
+            return Err(Error::NotFound);
         }
         let (parent, hint) = if write {
             self.hint(node)

@@ -12,8 +12,11 @@ use std::time::Duration;
 /// What is not used for this long is closed, before twice of it.
 const PERIOD: Duration = Duration::from_secs(1);
 
-/// The limit on open files may be as low as 1024, and directories and handles need some too.
-const MOST: usize = 256;
+/// How many are kept open, of files and of directories: what is held by need takes the rest of the limit on open files.
+pub fn most() -> usize {
+    let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile).current;
+    limit.map_or(256, |limit| (limit / 4).min(256) as usize) // at most 256
+}
 
 /// The nodes whose content is kept open, the oldest first.
 #[derive(Default)]
@@ -55,7 +58,7 @@ impl Kept {
     pub fn trim(&self) {
         let oldest = {
             let mut list = self.0.lock();
-            (list.nodes.len() > MOST).then(|| list.nodes.pop_front())
+            (list.nodes.len() > most()).then(|| list.nodes.pop_front())
         };
         if let Some(node) = oldest.flatten().and_then(|node| node.upgrade()) {
             look(&self.0, &node, true);
@@ -81,9 +84,13 @@ fn watch(list: &Arc<Mutex<List>>) -> bool {
 
 /// Closes what was not used since the last time. False if nothing is left.
 fn sweep(list: &Mutex<List>) -> bool {
-    let nodes = std::mem::take(&mut list.lock().nodes);
-    for node in nodes.iter().filter_map(Weak::upgrade) {
-        look(list, &node, false);
+    // One by one, so that what is opened meanwhile counts those that are still to come.
+    let count = list.lock().nodes.len();
+    for _ in 0..count {
+        let node = list.lock().nodes.pop_front();
+        if let Some(node) = node.and_then(|node| node.upgrade()) {
+            look(list, &node, false);
+        }
     }
     let mut list = list.lock();
     list.watched = !list.nodes.is_empty();
@@ -94,15 +101,10 @@ fn sweep(list: &Mutex<List>) -> bool {
 fn look(list: &Mutex<List>, node: &Arc<Node>, pressed: bool) {
     let mut open = node.open.lock();
     let used = std::mem::take(&mut open.used) && !pressed;
-    // Nothing but its content tells any more what it is.
-    let gone = node.gone.lock().is_some();
-    if !used
-        && !gone
-        && let Err(error) = open.close()
-    {
+    if !used && let Err(error) = open.close() {
         log::error(format_args!("closing node {}: {error}", node.id));
     }
-    open.kept = open.file.is_some() && open.count == 0 && !gone;
+    open.kept = open.file.is_some() && open.count == 0;
     if open.kept {
         list.lock().nodes.push_back(Arc::downgrade(node));
     }

@@ -88,17 +88,15 @@ impl Directory {
         if (kind == Kind::Directory) != dir.is_some() {
             return Err(Damage::Malformed.into());
         }
-        let (node, new) = self.nodes.refer(&stat, kind, dir);
+        let node = self.nodes.refer(&stat, kind, dir);
         node.add_place(parent, name);
-        let checked = if new && kind == Kind::File && self.store.doubts() {
-            self.check_after_crash(handle, name, &stat)?
+        let (stat, size) = if kind == Kind::File && self.store.doubts() {
+            self.check_after_crash(&node, handle, name, stat)?
         } else {
-            None
+            (stat, None)
         };
-        let mut attr = self.attr(&node, &checked.as_ref().map_or(stat, |(stat, _)| *stat));
-        if let Some((_, size)) = checked {
-            attr.size = size;
-        }
+        let mut attr = self.attr(&node, &stat);
+        attr.size = size.unwrap_or(attr.size);
         Ok(Entry {
             node: node.id,
             attr,
@@ -106,36 +104,57 @@ impl Directory {
     }
 
     /// After a crash the backing length may claim what was never written: the first lookup finds out, before the caller
-    /// believes it. A file that cannot be opened keeps its claim: reading it will say what is wrong.
+    /// believes it, and others wait for that. A file that cannot be opened keeps its claim: reading it will say what is wrong.
     fn check_after_crash(
         &self,
+        node: &Node,
         handle: BorrowedFd<'_>,
         name: &CStr,
-        stat: &Statx,
-    ) -> Result<Option<(Statx, u64)>> {
-        if stat.stx_size == 0 {
-            return Ok(None);
+        stat: Statx,
+    ) -> Result<(Statx, Option<u64>)> {
+        let mut open = node.open.lock();
+        if stat.stx_size == 0 || open.file.is_some() {
+            return Ok((stat, None));
         }
-        let Ok(fd) = self.backing().open_file(handle, name, false) else {
-            return Ok(None);
-        };
-        match File::open(self.store.clone(), fd, false, [0; 12]) {
-            Ok((file, true)) => Ok(Some((
-                backing::stat(Object::At(handle, name))?,
-                file.size(),
-            ))),
-            Ok((_, false)) | Err(_) => Ok(None),
+        let mut size = None;
+        if !open.checked
+            && let Ok(fd) = self.backing().open_file(handle, name, false)
+            && let Ok((file, true)) = File::open(self.store.clone(), fd, false, [0; 12])
+        {
+            size = Some(file.size());
         }
+        open.checked = !self.store.read_only; // where nothing is repaired each lookup has to look
+        Ok((backing::stat(Object::At(handle, name))?, size))
     }
 
     pub(super) fn attributes(&self, node: &Arc<Node>) -> Result<Attr> {
         if let Some(gone) = node.remembered() {
             return Ok(gone);
         }
-        match self.with_object(node, |object| Ok(backing::stat(object)?)) {
-            Ok(stat) if node.is(&stat) => Ok(self.attr(node, &stat)),
-            Ok(_) => Err(Error::Stale),
+        let stat = || match self.with_object(node, |object| Ok(backing::stat(object)?)) {
+            Ok(stat) if !node.is(&stat) => Err(Error::NotFound),
+            stat => stat,
+        };
+        match self.found(node, stat) {
+            Ok(stat) => Ok(self.attr(node, &stat)),
             Err(error) => node.gone.lock().as_deref().copied().ok_or(error),
+        }
+    }
+
+    /// Calls, and again if the node is not where it was a moment ago: it may just be renamed or removed. Call without any
+    /// lock.
+    pub(super) fn found<T>(&self, node: &Node, call: impl Fn() -> Result<T>) -> Result<T> {
+        let gone = |error: &Error| error.errno() == Errno::NOENT.raw_os_error();
+        match call() {
+            Err(error) if gone(&error) => {}
+            done => return done,
+        }
+        let place = node.place();
+        let dir = place.as_ref().and_then(|place| place.parent.dir().ok());
+        let _unmoved = dir.map(|dir| dir.children.read());
+        match call() {
+            Err(error) if gone(&error) => Err(Error::Stale), // removed outside of cryptfs
+            done => done,
         }
     }
 

@@ -47,8 +47,11 @@ impl Directory {
             .backing()
             .tmpfile(handle.as_fd(), mode, !flags.unlinkable)?;
         let stat = self.own(parent, Object::Open(fd.as_fd()), mode, caller)?;
+        let held = Arc::new(fd.try_clone()?);
         let file = File::empty(self.store.clone(), fd, dir.id.0, Vec::new());
-        self.opened_entry(None, file, &stat)
+        let made = self.opened_entry(None, file, &stat)?;
+        *self.nodes.get(made.0.node)?.held.lock() = Some(held);
+        Ok(made)
     }
 
     /// The entry of a file just made, open for writing.

@@ -151,10 +151,8 @@ impl Directory {
             let root = self.handle(node)?;
             return call(Object::At(root.as_fd(), c"."));
         }
-        if node.held.get().is_some() && node.place().is_none() {
-            return self
-                .content(node, READ)?
-                .with_fd(|fd| call(Object::Open(fd)));
+        if let Some(held) = node.held() {
+            return call(Object::Open(held.as_fd()));
         }
         let place = node.place().ok_or(Error::Stale)?;
         let parent = self.handle(&place.parent)?;
@@ -349,14 +347,16 @@ impl FileSystem for Directory {
         self.sizes()
     }
     fn getxattr(&self, node: NodeId, name: &OsStr) -> Result<Vec<u8>> {
-        self.get_attribute(&self.nodes.get(node)?, name.as_bytes())
+        let node = self.nodes.get(node)?;
+        self.found(&node, || self.get_attribute(&node, name.as_bytes()))
     }
     fn setxattr(&self, node: NodeId, name: &OsStr, value: &[u8], how: SetXattr) -> Result<()> {
         self.writable()?;
         self.set_attribute(&self.nodes.get(node)?, name.as_bytes(), value, how)
     }
     fn listxattr(&self, node: NodeId) -> Result<Vec<Vec<u8>>> {
-        self.list_attributes(&self.nodes.get(node)?)
+        let node = self.nodes.get(node)?;
+        self.found(&node, || self.list_attributes(&node))
     }
     fn removexattr(&self, node: NodeId, name: &OsStr) -> Result<()> {
         self.writable()?;
@@ -368,6 +368,8 @@ impl FileSystem for Directory {
             let file = node.open.lock().file.clone();
             if let Some(file) = file {
                 file.settle_length()?;
+                drop(file);
+                self.forget(node.id, 0); // which may have come meanwhile, and found it in use
             }
         }
         Ok(self

@@ -2,6 +2,7 @@
 use super::super::backing;
 use super::super::file::File;
 use super::super::name::DirId;
+use super::kept::most;
 use crate::fs::{Attr, Error, Kind, NodeId, ROOT, Result, Time};
 use parking_lot::{Mutex, RwLock};
 use rustix::fd::OwnedFd;
@@ -9,11 +10,7 @@ use rustix::fs::Statx;
 use std::collections::{HashMap, VecDeque};
 use std::ffi::{CStr, CString};
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
-use std::sync::{Arc, OnceLock, Weak};
-
-/// Directory handles that are kept open; the others are opened again when needed. The limit on open files may be as
-/// low as 1024, and every open file needs one as well.
-const KEPT_HANDLES: usize = 256;
+use std::sync::{Arc, Weak};
 
 /// A file, directory or anything else that the caller knows.
 pub struct Node {
@@ -31,8 +28,8 @@ pub struct Node {
     places: Mutex<Vec<Place>>,
     /// Content, while it is open.
     pub open: Mutex<Open>,
-    /// A regular file whose last known name went away: whoever has it open reads and writes on.
-    pub held: OnceLock<OwnedFd>,
+    /// A regular file without a known name, or soon without: whoever has it open reads and writes on.
+    pub held: Mutex<Option<Arc<OwnedFd>>>,
     /// Attributes when the last name of all went away.
     pub gone: Mutex<Option<Box<Attr>>>,
     references: AtomicU64,
@@ -60,6 +57,8 @@ pub struct Open {
     pub used: bool,
     /// It is among those that are looked at.
     pub kept: bool,
+    /// Its length was compared with its data, after a crash.
+    pub checked: bool,
 }
 
 impl Open {
@@ -108,8 +107,13 @@ impl Node {
 
     /// Attributes of what has no name any more and is not open either.
     pub fn remembered(&self) -> Option<Attr> {
-        let open = self.open.lock().file.is_some();
+        let open = self.open.lock().file.is_some() || self.held.lock().is_some();
         self.gone.lock().as_deref().copied().filter(|_| !open)
+    }
+
+    /// Its backing file, where it has no name or soon none.
+    pub fn held(&self) -> Option<Arc<OwnedFd>> {
+        self.held.lock().clone()
     }
 
     /// A place where it lies now.
@@ -130,6 +134,15 @@ impl Node {
                 name: name.into(),
             }),
         }
+        *self.held.lock() = None;
+    }
+
+    /// Whether it is known by another name too.
+    pub fn has_other(&self, parent: &Node, name: &CStr) -> bool {
+        let places = self.places.lock();
+        places
+            .iter()
+            .any(|p| p.parent.ino != parent.ino || *p.name != *name)
     }
 
     /// A name went away; true if it was the last that is known.
@@ -188,8 +201,8 @@ impl Nodes {
         self.map.read().by_id.values().cloned().collect()
     }
 
-    /// The node of a backing inode that was found, made if need be, with one more reference; true if it was made.
-    pub fn refer(&self, stat: &Statx, kind: Kind, dir: Option<DirId>) -> (Arc<Node>, bool) {
+    /// The node of a backing inode that was found, made if need be, with one more reference.
+    pub fn refer(&self, stat: &Statx, kind: Kind, dir: Option<DirId>) -> Arc<Node> {
         let known = |map: &Map| {
             let node = map
                 .by_ino
@@ -203,12 +216,12 @@ impl Nodes {
             })
         };
         if let Some(node) = known(&self.map.read()) {
-            return (node, false);
+            return node;
         }
         let mut map = self.map.write();
         match known(&map) {
-            Some(node) => (node, false),
-            None => (map.add(stat, kind, dir), true),
+            Some(node) => node,
+            None => map.add(stat, kind, dir),
         }
     }
 
@@ -263,10 +276,11 @@ impl Nodes {
         Ok(handle)
     }
 
+    /// Directory handles beyond those kept open are opened again when needed.
     fn keep(&self, node: &Arc<Node>) {
         let mut kept = self.kept.lock();
         kept.push_back(Arc::downgrade(node));
-        if kept.len() > KEPT_HANDLES
+        if kept.len() > most()
             && let Some(oldest) = kept.pop_front().and_then(|node| node.upgrade())
             && let Some(dir) = &oldest.dir
         {
@@ -312,7 +326,7 @@ fn new_node(id: NodeId, stat: &Statx, kind: Kind, dir: Option<DirId>) -> Arc<Nod
         dir,
         places: Mutex::default(),
         open: Mutex::default(),
-        held: OnceLock::new(),
+        held: Mutex::default(),
         gone: Mutex::default(),
         references: AtomicU64::new(1),
     })

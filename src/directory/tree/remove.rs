@@ -26,7 +26,7 @@ impl Directory {
             stat => stat?,
         };
         let long = self.long_target(handle.as_fd(), &sealed.entry, &stat);
-        self.hold(handle.as_fd(), &sealed, &stat)?;
+        self.hold(parent, &sealed, &stat)?;
         self.backing().unlink(handle.as_fd(), &sealed.entry)?;
         self.unlinked(parent, &sealed, &stat);
         self.drop_side(handle.as_fd(), &sealed);
@@ -96,16 +96,21 @@ impl Directory {
 
     /// Before a name of a file goes away, which may be its last: it may be open, which nobody tells us. What this process may
     /// not open nobody has open.
-    fn hold(&self, parent: BorrowedFd<'_>, sealed: &Sealed, stat: &Statx) -> Result<()> {
+    fn hold(&self, parent: &Arc<Node>, sealed: &Sealed, stat: &Statx) -> Result<()> {
         let Some(node) = self.nodes.find(stat.stx_ino) else {
             return Ok(());
         };
-        if node.kind != Kind::File || node.held.get().is_some() {
+        if node.kind != Kind::File || node.held().is_some() || node.has_other(parent, &sealed.entry)
+        {
             return Ok(());
         }
-        let open = |write| self.backing().open_file(parent, &sealed.entry, write);
+        let handle = self.handle(parent)?;
+        let open = |write| {
+            self.backing()
+                .open_file(handle.as_fd(), &sealed.entry, write)
+        };
         match open(true).or_else(|_| open(false)) {
-            Ok(fd) => drop(node.held.set(fd)),
+            Ok(fd) => *node.held.lock() = Some(Arc::new(fd)),
             Err(Errno::ACCESS | Errno::PERM) => {}
             Err(errno) => return Err(errno.into()),
         }
@@ -200,7 +205,7 @@ impl Directory {
             .as_ref()
             .and_then(|stat| self.long_target(to.as_fd(), &target.entry, stat));
         if let Some(stat) = &replaced {
-            self.hold(to.as_fd(), &target, stat)?;
+            self.hold(new.0, &target, stat)?;
         }
         self.write_side(to.as_fd(), target.side.as_ref())?;
         self.backing().rename(
@@ -302,8 +307,8 @@ impl Directory {
 
     fn moved(&self, stat: &Statx, old: (&Arc<Node>, &Sealed), new: (&Arc<Node>, &Sealed)) {
         if let Some(node) = self.nodes.find(stat.stx_ino) {
+            node.add_place(new.0, &new.1.entry); // first: it must not be without any
             node.remove_place(old.0, &old.1.entry);
-            node.add_place(new.0, &new.1.entry);
         }
     }
 }
