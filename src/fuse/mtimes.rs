@@ -4,47 +4,68 @@
 //! pages. But two writes within one tick of its clock have one time: where the first was sent in between, the pages of the
 //! second follow alone, up to half a minute later, and move the backing file's time. A program would see that time as soon
 //! as the kernel forgets the file: a change where nothing changed. The same goes for fallocate and copy_file_range. So
-//! where the kernel told no time after the last pages, the file gets the time that the kernel has once it forgets it.
-use std::collections::HashMap;
+//! where the kernel told no time after the last pages, the file gets the time that the kernel has: once it forgets the file, or
+//! once many others were changed since.
+use std::collections::{HashMap, VecDeque};
 
 use parking_lot::Mutex;
 
 use crate::fs::{NodeId, Time};
 
+/// Files that are remembered.
+const MOST: usize = 4096;
+
 /// The times that the kernel has, of files that were changed since it told them.
 #[derive(Debug, Default)]
-pub(super) struct Mtimes(Mutex<HashMap<NodeId, Time>>);
+pub(super) struct Mtimes(Mutex<Changed>);
+
+#[derive(Debug, Default)]
+struct Changed {
+    times: HashMap<NodeId, Time>,
+    /// The oldest first; some were told since.
+    order: VecDeque<NodeId>,
+}
 
 impl Mtimes {
-    /// A file was made: the kernel has its time.
-    pub(super) fn made(&self, node: NodeId, mtime: Time) {
-        self.0.lock().insert(node, mtime);
-    }
-
-    /// The file is about to be changed; `known` gives the time that it has had until now.
-    pub(super) fn changes(&self, node: NodeId, known: impl FnOnce() -> Option<Time>) {
-        if self.0.lock().contains_key(&node) {
-            return;
+    /// The file is about to be changed; `known` gives the time that it has had until now. Returns one that gives way: set its
+    /// time.
+    #[must_use]
+    pub(super) fn changes(
+        &self,
+        node: NodeId,
+        known: impl FnOnce() -> Option<Time>,
+    ) -> Option<(NodeId, Time)> {
+        if self.of(node).is_some() {
+            return None;
         }
-        if let Some(mtime) = known() {
-            self.0.lock().entry(node).or_insert(mtime);
+        let mtime = known()?;
+        let mut changed = self.0.lock();
+        changed.times.entry(node).or_insert(mtime);
+        changed.order.push_back(node);
+        if changed.order.len() <= MOST {
+            return None;
         }
+        changed
+            .order
+            .pop_front()
+            .and_then(|oldest| changed.times.remove_entry(&oldest))
     }
 
     /// The kernel told the time, after all pages so far.
     pub(super) fn told(&self, node: NodeId) {
-        self.0.lock().remove(&node);
+        self.0.lock().times.remove(&node);
     }
 
     /// The time that the kernel has, if it is not the file's.
     pub(super) fn of(&self, node: NodeId) -> Option<Time> {
-        self.0.lock().get(&node).copied()
+        self.0.lock().times.get(&node).copied()
     }
 
     /// All of them.
     pub(super) fn all(&self) -> Vec<(NodeId, Time)> {
-        let times = self.0.lock();
-        times.iter().map(|(node, mtime)| (*node, *mtime)).collect()
+        let changed = self.0.lock();
+        let times = changed.times.iter();
+        times.map(|(node, mtime)| (*node, *mtime)).collect()
     }
 }
 
@@ -52,19 +73,32 @@ impl Mtimes {
 mod tests {
     use super::*;
 
-    const CREATED: Time = Time { sec: 1, nsec: 0 };
+    const BEFORE: Time = Time { sec: 1, nsec: 0 };
     const LATER: Time = Time { sec: 2, nsec: 0 };
 
     #[test]
     fn the_time_before_the_first_change_counts_until_another_is_told() {
         let mtimes = Mtimes::default();
-        mtimes.made(7, CREATED);
-        mtimes.changes(7, || Some(LATER));
-        mtimes.changes(8, || Some(LATER));
-        assert_eq!((mtimes.of(7), mtimes.of(8)), (Some(CREATED), Some(LATER)));
+        assert_eq!(mtimes.changes(7, || Some(BEFORE)), None);
+        assert_eq!(mtimes.changes(7, || Some(LATER)), None);
+        assert_eq!(mtimes.changes(8, || Some(LATER)), None);
+        assert_eq!((mtimes.of(7), mtimes.of(8)), (Some(BEFORE), Some(LATER)));
         mtimes.told(7);
         assert_eq!((mtimes.of(7), mtimes.all()), (None, vec![(8, LATER)]));
-        mtimes.changes(7, || Some(LATER));
+        assert_eq!(mtimes.changes(7, || Some(LATER)), None);
         assert_eq!(mtimes.of(7), Some(LATER));
+    }
+
+    #[test]
+    fn the_oldest_gives_way() {
+        let mtimes = Mtimes::default();
+        let most = MOST as u64;
+        for node in 0..most {
+            assert_eq!(mtimes.changes(node, || Some(BEFORE)), None);
+        }
+        mtimes.told(1);
+        let given = [0, 1, 2].map(|more| mtimes.changes(most + more, || Some(LATER)));
+        assert_eq!(given, [Some((0, BEFORE)), None, Some((2, BEFORE))]);
+        assert_eq!(mtimes.all().len(), MOST);
     }
 }

@@ -129,10 +129,13 @@ impl Node {
             .find(|p| p.parent.ino == parent.ino && *p.name == *name)
         {
             Some(known) => known.parent = parent.clone(),
-            None => places.push(Place {
-                parent: parent.clone(),
-                name: name.into(),
-            }),
+            None => {
+                places.reserve_exact(1); // few have a second name, and there may be millions
+                places.push(Place {
+                    parent: parent.clone(),
+                    name: name.into(),
+                });
+            }
         }
         *self.held.lock() = None;
     }

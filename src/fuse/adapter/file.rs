@@ -30,7 +30,9 @@ impl Call<'_> {
     /// Call before an operation that moves the time of modification, which the kernel keeps: see [`super::super::mtimes`].
     fn modifies(&self, node: NodeId) {
         let known = || self.fs.getattr(node).map(|attr| attr.mtime).ok();
-        self.shared.mtimes.changes(node, known);
+        if let Some((node, mtime)) = self.shared.mtimes.changes(node, known) {
+            self.shared.restore_mtime(node, mtime);
+        }
     }
 
     pub(super) fn fsync(&mut self) -> Answer {

@@ -3,7 +3,7 @@ use rustix::fs::{OFlags, RenameFlags};
 
 use super::file::open_flags;
 use super::{Answer, Call};
-use crate::fs::{Entry, Error, Handle, NO_HANDLE, OpenFlags, Rename};
+use crate::fs::{Entry, Error, Handle, NO_HANDLE, Rename};
 use crate::fuse::abi::{CreateIn, FOPEN_KEEP_CACHE, LinkIn, MkdirIn, MknodIn, Rename2In, RenameIn};
 use crate::fuse::encode;
 
@@ -77,7 +77,7 @@ impl Call<'_> {
         let created = self
             .fs
             .create(self.node(), name, arg.mode, flags, &caller)?;
-        self.created(created, flags)
+        self.created(created)
     }
 
     pub(super) fn tmpfile(&mut self) -> Answer {
@@ -87,15 +87,12 @@ impl Call<'_> {
         let created = self
             .fs
             .tmpfile(self.node(), arg.mode, flags, &self.caller(arg.umask))?;
-        self.created(created, flags)
+        self.created(created)
     }
 
-    fn created(&mut self, (entry, handle): (Entry, Handle), flags: OpenFlags) -> Answer {
+    fn created(&mut self, (entry, handle): (Entry, Handle)) -> Answer {
         // What the kernel need not open it does not close either.
         self.fs.release(entry.node, handle)?;
-        if flags.write {
-            self.shared.mtimes.made(entry.node, entry.attr.mtime);
-        }
         encode::entry_out(self.reply, &entry)?;
         Ok(encode::open_out(self.reply, NO_HANDLE, FOPEN_KEEP_CACHE)?)
     }
