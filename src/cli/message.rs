@@ -268,7 +268,9 @@ fn volume_hint(error: &volume::Error) -> Option<String> {
                 .to_owned()
         }
         V::Missing(_) => "check the path; is its disk mounted?".to_owned(),
-        V::NotAVolume(_) => "make one with cryptfs init VOLUME; if its header is lost, cryptfs recover --kit FILE".to_owned(),
+        V::NotAVolume(_) => "make one with cryptfs init VOLUME; if it was one, cryptfs recover VOLUME rebuilds its header from the \
+                             keystore's copy or --kit FILE"
+            .to_owned(),
         V::HeaderLost { .. } => "cryptfs recover VOLUME rebuilds it from the keystore's copy or --kit FILE".to_owned(),
         V::Unsupported(_) => "use a newer cryptfs".to_owned(),
         V::ReadOnlyFeatures(_) => "mount it with -o ro, or use a newer cryptfs".to_owned(),

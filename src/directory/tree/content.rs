@@ -1,4 +1,4 @@
-//! Open files.
+//! The content of regular files.
 use super::super::file::{File, hint::hint};
 use super::node::{Open, Place};
 use super::*;

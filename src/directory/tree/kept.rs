@@ -5,17 +5,22 @@
 use super::node::{Node, Open};
 use crate::sys::log;
 use parking_lot::Mutex;
+use rustix::process::{Resource, getrlimit};
 use std::collections::VecDeque;
-use std::sync::{Arc, Weak};
+use std::sync::{Arc, LazyLock, Weak};
 use std::time::Duration;
 
 /// What is not used for this long is closed, before twice of it.
 const PERIOD: Duration = Duration::from_secs(1);
 
 /// How many are kept open, of files and of directories: what is held by need takes the rest of the limit on open files.
+/// Asked once: a daemon raises its limit before it mounts.
 pub fn most() -> usize {
-    let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile).current;
-    limit.map_or(256, |limit| (limit / 4).min(256) as usize) // at most 256
+    static MOST: LazyLock<usize> = LazyLock::new(|| {
+        let limit = getrlimit(Resource::Nofile).current;
+        limit.map_or(256, |limit| (limit / 4).min(256) as usize) // at most 256
+    });
+    *MOST
 }
 
 /// The nodes whose content is kept open, the oldest first.
@@ -29,8 +34,7 @@ struct List {
 }
 
 impl Kept {
-    /// The node's content was used. Call with its lock held.
-    /// True if it was not among them.
+    /// The node's content was used. True if it was not among them. Call with its lock held.
     pub fn add(&self, node: &Arc<Node>, open: &mut Open) -> bool {
         open.used = true;
         if open.kept {
