@@ -1,0 +1,93 @@
+//! A change of the tree, and how it is taken back.
+use super::super::ground::Ground;
+use super::super::pointer::Pointer;
+use super::super::tree::{Sink, Tree};
+use crate::fs::Result;
+use parking_lot::RwLockWriteGuard;
+
+/// One change of the tree, taken back unless it ends well.
+pub struct Change<'a> {
+    ground: &'a Ground,
+    tree: RwLockWriteGuard<'a, Tree>,
+    undo: Vec<(Vec<u8>, Option<Vec<u8>>)>,
+    dropped: Vec<Pointer>,
+}
+
+impl<'a> Change<'a> {
+    pub(super) fn new(ground: &'a Ground, tree: RwLockWriteGuard<'a, Tree>) -> Self {
+        Self {
+            ground,
+            tree,
+            undo: Vec::new(),
+            dropped: Vec::new(),
+        }
+    }
+
+    /// A value, shown to `look`.
+    pub fn look<T>(&self, key: &[u8], look: impl FnOnce(&[u8]) -> T) -> Result<Option<T>> {
+        self.tree.look(self.ground, key, look)
+    }
+
+    /// Items under a prefix.
+    pub fn scan(&self, prefix: &[u8], from: &[u8], sink: &mut Sink<'_>) -> Result<()> {
+        self.tree.scan_prefix(self.ground, prefix, from, sink)
+    }
+
+    /// The tree as it is now.
+    pub fn tree(&self) -> &Tree {
+        &self.tree
+    }
+
+    /// Puts an item.
+    pub fn put(&mut self, key: &[u8], value: &[u8]) -> Result<()> {
+        let before = self.tree.put(self.ground, key, value)?;
+        self.undo.push((key.to_vec(), before));
+        Ok(())
+    }
+
+    /// Writes the nodes on the way to an item to other places.
+    pub fn rewrite(&mut self, key: &[u8]) -> Result<()> {
+        match self.tree.get(self.ground, key)? {
+            Some(value) => self.put(key, &value),
+            None => Ok(()),
+        }
+    }
+
+    /// Removes an item; true if there was one.
+    pub fn remove(&mut self, key: &[u8]) -> Result<bool> {
+        let Some(before) = self.tree.remove(self.ground, key)? else {
+            return Ok(false);
+        };
+        self.undo.push((key.to_vec(), Some(before)));
+        Ok(true)
+    }
+
+    /// A page of content that the tree refers to no more, once this change has happened.
+    pub fn drop_page(&mut self, at: Pointer) {
+        self.dropped.push(at);
+    }
+
+    /// The generation that is being made.
+    pub fn generation(&self) -> u64 {
+        self.tree.generation()
+    }
+
+    /// It has happened.
+    pub(super) fn finish(&mut self) {
+        let now = self.tree.generation();
+        for at in self.dropped.drain(..) {
+            self.ground.drop_page(&at, now);
+        }
+    }
+
+    /// It has not.
+    pub(super) fn take_back(&mut self) -> Result<()> {
+        for (key, before) in std::mem::take(&mut self.undo).into_iter().rev() {
+            match before {
+                Some(value) => self.tree.put(self.ground, &key, &value)?,
+                None => self.tree.remove(self.ground, &key)?,
+            };
+        }
+        Ok(())
+    }
+}
