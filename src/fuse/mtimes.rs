@@ -6,7 +6,7 @@
 //! as the kernel forgets the file: a change where nothing changed. The same goes for fallocate and copy_file_range. So
 //! where the kernel told no time after the last pages, the file gets the time that the kernel has: once it forgets the file, or
 //! once many others were changed since.
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeMap, HashMap};
 
 use parking_lot::Mutex;
 
@@ -21,9 +21,19 @@ pub(super) struct Mtimes(Mutex<Changed>);
 
 #[derive(Debug, Default)]
 struct Changed {
-    times: HashMap<NodeId, Time>,
-    /// The oldest first; some were told since.
-    order: VecDeque<NodeId>,
+    /// Each with its place in the order.
+    times: HashMap<NodeId, (Time, u64)>,
+    /// The oldest first.
+    order: BTreeMap<u64, NodeId>,
+    next: u64,
+}
+
+impl Changed {
+    fn remove(&mut self, node: NodeId) -> Option<Time> {
+        let (mtime, place) = self.times.remove(&node)?;
+        self.order.remove(&place);
+        Some(mtime)
+    }
 }
 
 impl Mtimes {
@@ -40,32 +50,35 @@ impl Mtimes {
         }
         let mtime = known()?;
         let mut changed = self.0.lock();
-        changed.times.entry(node).or_insert(mtime);
-        changed.order.push_back(node);
+        if changed.times.contains_key(&node) {
+            return None; // another thread was faster
+        }
+        let place = changed.next;
+        changed.next += 1;
+        changed.times.insert(node, (mtime, place));
+        changed.order.insert(place, node);
         if changed.order.len() <= MOST {
             return None;
         }
-        changed
-            .order
-            .pop_front()
-            .and_then(|oldest| changed.times.remove_entry(&oldest))
+        let (_, oldest) = changed.order.pop_first()?;
+        Some((oldest, changed.remove(oldest)?))
     }
 
     /// The kernel told the time, after all pages so far.
     pub(super) fn told(&self, node: NodeId) {
-        self.0.lock().times.remove(&node);
+        self.0.lock().remove(node);
     }
 
     /// The time that the kernel has, if it is not the file's.
     pub(super) fn of(&self, node: NodeId) -> Option<Time> {
-        self.0.lock().times.get(&node).copied()
+        self.0.lock().times.get(&node).map(|(mtime, _)| *mtime)
     }
 
     /// All of them.
     pub(super) fn all(&self) -> Vec<(NodeId, Time)> {
         let changed = self.0.lock();
         let times = changed.times.iter();
-        times.map(|(node, mtime)| (*node, *mtime)).collect()
+        times.map(|(node, (mtime, _))| (*node, *mtime)).collect()
     }
 }
 
@@ -96,9 +109,20 @@ mod tests {
         for node in 0..most {
             assert_eq!(mtimes.changes(node, || Some(BEFORE)), None);
         }
-        mtimes.told(1);
-        let given = [0, 1, 2].map(|more| mtimes.changes(most + more, || Some(LATER)));
-        assert_eq!(given, [Some((0, BEFORE)), None, Some((2, BEFORE))]);
+        let given = [0, 1].map(|more| mtimes.changes(most + more, || Some(LATER)));
+        assert_eq!(given, [Some((0, BEFORE)), Some((1, BEFORE))]);
+        mtimes.told(2);
+        assert_eq!(mtimes.changes(most + 2, || Some(LATER)), None);
         assert_eq!(mtimes.all().len(), MOST);
+    }
+
+    #[test]
+    fn a_file_that_is_changed_often_does_not_give_way_to_itself() {
+        let mtimes = Mtimes::default();
+        for _ in 0..2 * MOST {
+            assert_eq!(mtimes.changes(7, || Some(BEFORE)), None);
+            assert_eq!(mtimes.of(7), Some(BEFORE));
+            mtimes.told(7);
+        }
     }
 }
