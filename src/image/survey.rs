@@ -45,7 +45,7 @@ impl Survey {
             Item::Inode => {
                 let inode: InodeRecord = decode(value)?;
                 if inode.kind()? == Kind::File {
-                    self.bytes += inode.size;
+                    self.bytes = self.bytes.saturating_add(inode.size);
                 }
                 self.nameless.insert(ino);
             }

@@ -100,7 +100,12 @@ impl Run<'_> {
             (format!("{what}-{ino}").into_bytes(), *ino)
         };
         let inside = self.nameless.iter().map(place).collect();
-        let made_up = self.names.keys().max().max(Some(last)).map_or(0, |n| n + 1);
+        let made_up = self
+            .names
+            .keys()
+            .max()
+            .max(Some(last))
+            .map_or(0, |n| n.saturating_add(1));
         let root = self.names.entry(ROOT).or_default();
         let mut name = b"lost+found".to_vec();
         while root.contains_key(&name) {
