@@ -26,6 +26,7 @@ use std::ops::Range;
 pub const CHUNK: u64 = 8192;
 /// Bytes of one item of the map.
 pub const CHUNK_BYTES: usize = 1024;
+
 /// The maps.
 pub struct Space {
     pages: u64,

@@ -49,7 +49,8 @@ impl Journal {
         })
     }
 
-    /// Writes down what became of an entry, if it is not whole, and says what is to be reported of it: of one that an earlier run has copied, what that run found.
+    /// Writes down what became of an entry, if it is not whole, and says what is to be reported of it: of one that an earlier
+    /// run has copied, what that run found.
     pub fn settle(&self, mut verdict: Verdict) -> Result<Verdict> {
         let key = verdict.path.as_os_str().as_bytes();
         if verdict.outcome == Outcome::Earlier

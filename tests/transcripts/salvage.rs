@@ -253,6 +253,17 @@ fn damage_costs_the_damaged_unit_and_is_named() {
     assert!(std::fs::read(bench.path("out/dir/file")).expect("read") == good);
 }
 
+/// A volume with files, in one of which a bit of the fourth unit is wrong; and its recovery password.
+fn with_a_flipped_bit() -> (Bench, String) {
+    let (bench, password, _) = Bench::with_volume();
+    fill(&bench);
+    let path = backing_file(&bench);
+    let mut bytes = std::fs::read(&path).expect("read");
+    bytes[3 * 4096 + 100] ^= 1;
+    std::fs::write(&path, bytes).expect("written");
+    (bench, password)
+}
+
 /// A copy with gaps had its times, and was not in the journal yet: the salvage that went on took it for whole. Here strace(1)
 /// kills the first one before each of its writes in turn.
 #[test]
@@ -260,12 +271,7 @@ fn cut_short_at_any_point_the_damage_is_told_when_it_goes_on() {
     if !crate::needs::program("strace") {
         return;
     }
-    let (bench, password, _) = Bench::with_volume();
-    fill(&bench);
-    let path = backing_file(&bench);
-    let mut bytes = std::fs::read(&path).expect("read");
-    bytes[3 * 4096 + 100] ^= 1;
-    std::fs::write(&path, bytes).expect("written");
+    let (bench, password) = with_a_flipped_bit();
     let salvage = ["recover", "--resume", "--salvage", "out", "volume"];
     for cut in 1.. {
         let _ = std::fs::remove_dir_all(bench.path("out"));
@@ -289,12 +295,7 @@ fn cut_short_at_any_point_the_damage_is_told_when_it_goes_on() {
 /// vouches for it.
 #[test]
 fn what_fails_its_check_can_be_had_unverified() {
-    let (bench, password, _) = Bench::with_volume();
-    fill(&bench);
-    let path = backing_file(&bench);
-    let mut bytes = std::fs::read(&path).expect("read");
-    bytes[3 * 4096 + 100] ^= 1;
-    std::fs::write(&path, bytes).expect("written");
+    let (bench, password) = with_a_flipped_bit();
     let salvage = ["recover", "--unverified", "--salvage", "out", "volume"];
     let said = bench.cryptfs(&salvage, &password);
     assert_eq!(said.code, 17, "{}{}", said.out, said.err);

@@ -85,8 +85,8 @@ impl Call<'_> {
     /// Serves it.
     ///
     /// `Unknown` makes the kernel stop asking: for an ACCESS, which `default_permissions` makes needless, for locks and
-    /// poll, which it keeps itself, for an OPEN and a RELEASE at each open(2) and close(2), for a FLUSH at each close, before which it has written all pages and told
-    /// the errors of that, and for what is newer than we are.
+    /// poll, which it keeps itself, for an OPEN and a RELEASE at each open(2) and close(2), for a FLUSH at each close,
+    /// before which it has written all pages and told the errors of that, and for what is newer than we are.
     pub(super) fn serve(&mut self) -> Outcome {
         Outcome::Reply(match self.header.opcode {
             abi::FORGET | abi::BATCH_FORGET => {
