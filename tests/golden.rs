@@ -480,15 +480,18 @@ fn an_independent_reader_reads_the_same() {
     }
 }
 
-/// The golden image, unpacked, and the tree that must be in it.
-fn golden_image() -> (tempfile::TempDir, Value) {
+/// An image that ended well, and one that crashed with records in its log.
+const IMAGES: [&str; 2] = ["v1-image", "v1-image-log"];
+
+/// A golden image, unpacked, and the tree that must be in it.
+fn golden_image(name: &str) -> (tempfile::TempDir, Value) {
     let dir = tempfile::tempdir().expect("a directory");
     let kept = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden");
     let mut tar = Command::new("tar");
     tar.arg("-C").arg(dir.path()).arg("-xf");
-    let unpacked = tar.arg(kept.join("v1-image.tar")).status().expect("tar");
-    assert!(unpacked.success());
-    let manifest = std::fs::read(kept.join("v1-image.json")).expect("a manifest");
+    let unpacked = tar.arg(kept.join(format!("{name}.tar"))).status();
+    assert!(unpacked.expect("tar").success());
+    let manifest = std::fs::read(kept.join(format!("{name}.json"))).expect("a manifest");
     let mut manifest: Value = serde_json::from_slice(&manifest).expect("JSON");
     (dir, manifest["tree"].take())
 }
@@ -502,36 +505,38 @@ fn assert_entries(wanted: &Value, found: &Value) {
 }
 
 #[test]
-fn the_image_opens_by_its_keystore() {
-    let (dir, wanted) = golden_image();
-    let keystore = Keystore::open(Some(&dir.path().join("keystore"))).expect("a keystore");
-    let locked = Locked::open(&dir.path().join("image")).expect("an image");
-    let volume = locked
-        .unlock_auto(&keystore, Rollback::Refuse)
-        .expect("unlocked");
-    let opened = volume.into_opened().expect("keys");
-    let files = file_system(opened, &How::to_read()).expect("the tree opens");
-    assert_entries(&wanted, &tree(&*files));
+fn the_images_open_by_their_keystores() {
+    for (dir, wanted) in IMAGES.map(golden_image) {
+        let keystore = Keystore::open(Some(&dir.path().join("keystore"))).expect("a keystore");
+        let locked = Locked::open(&dir.path().join("image")).expect("an image");
+        let volume = locked
+            .unlock_auto(&keystore, Rollback::Refuse)
+            .expect("unlocked");
+        let opened = volume.into_opened().expect("keys");
+        let files = file_system(opened, &How::to_read()).expect("the tree opens");
+        assert_entries(&wanted, &tree(&*files));
+    }
 }
 
 #[test]
-fn an_independent_reader_reads_the_image() {
+fn an_independent_reader_reads_the_images() {
     if !can_run_the_reader() {
         return;
     }
-    let (dir, wanted) = golden_image();
-    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/read_image.py");
-    let mut reader = Command::new("python3");
-    let read = reader
-        .env("PYTHONDONTWRITEBYTECODE", "1")
-        .arg(script)
-        .arg(dir.path().join("image"))
-        .arg("--keystore")
-        .arg(dir.path().join("keystore"))
-        .output()
-        .expect("python3 runs");
-    let said = String::from_utf8_lossy(&read.stderr);
-    assert!(read.status.success(), "{said}");
-    let found: Value = serde_json::from_slice(&read.stdout).expect("JSON");
-    assert_entries(&wanted, &found);
+    for (dir, wanted) in IMAGES.map(golden_image) {
+        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/read_image.py");
+        let mut reader = Command::new("python3");
+        let read = reader
+            .env("PYTHONDONTWRITEBYTECODE", "1")
+            .arg(script)
+            .arg(dir.path().join("image"))
+            .arg("--keystore")
+            .arg(dir.path().join("keystore"))
+            .output()
+            .expect("python3 runs");
+        let said = String::from_utf8_lossy(&read.stderr);
+        assert!(read.status.success(), "{said}");
+        let found: Value = serde_json::from_slice(&read.stdout).expect("JSON");
+        assert_entries(&wanted, &found);
+    }
 }

@@ -165,13 +165,21 @@ fn image(
     let how = How {
         read_only: !args.repair,
         generation: witness.generation(),
+        accept_broken_log: true,
         ..How::default()
     };
     let image = match recover::image(volume.share()?, &how) {
         // A backup may be looked at.
         Err(recover::Error::Image(error @ OpenError::RolledBack { .. })) if !args.repair => {
             message::warning(error);
-            recover::image(volume.share()?, &How::to_read())?
+            let accept_rollback = true;
+            recover::image(
+                volume.share()?,
+                &How {
+                    accept_rollback,
+                    ..how
+                },
+            )?
         }
         opened => opened?,
     };

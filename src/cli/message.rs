@@ -184,7 +184,9 @@ fn recover_code(error: &recover::Error) -> Code {
         R::NotEmpty(_) | R::Inside(_) => Code::Place,
         R::NoSnapshots | R::NotAnImage => Code::Usage,
         R::Image(OpenError::RolledBack { .. }) => Code::RolledBack,
-        R::Image(OpenError::NoSuperblock | OpenError::Cut { .. }) => Code::Damage,
+        R::Image(OpenError::NoSuperblock | OpenError::BrokenLog | OpenError::Cut { .. }) => {
+            Code::Damage
+        }
         R::Image(OpenError::Size) => Code::Usage,
         R::Image(OpenError::NoSnapshot) => Code::Place,
         R::Image(OpenError::Fs(_)) | R::FileSystem(_) | R::Io { .. } => Code::Failure,
@@ -203,6 +205,9 @@ fn recover_hint(error: &recover::Error) -> Option<&'static str> {
         }
         R::Image(OpenError::NoSuperblock) => {
             "put a backup back; if cryptfs init or cryptfs backup was cut short, run it again"
+        }
+        R::Image(OpenError::BrokenLog) => {
+            "cryptfs check --repair goes on without it; cryptfs recover --salvage DEST copies out what there is"
         }
         R::Image(OpenError::Cut { .. }) => {
             "copy the image again from where it came; cryptfs recover --salvage DEST copies out what there is"

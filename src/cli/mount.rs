@@ -157,8 +157,8 @@ fn serve(
         read_only,
         generation: mounting.witness.generation(),
         accept_rollback: args.accept_rollback,
-        accept_older: false,
         snapshot: options.snapshot.clone(),
+        ..How::default()
     };
     let file_system = recover::file_system(mounting.opened, &how)?;
     // What only reads does not move the image on.

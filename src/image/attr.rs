@@ -4,7 +4,7 @@ use super::core::{Core, MAX_NAME};
 use super::inode::{self, ACCESS_ACL, CAPABILITY};
 use super::items::Items;
 use super::key;
-use super::layout::{self, PAGE};
+use super::layout::PAGE;
 use super::store::{CHANGE, Change};
 use crate::codec::InodeRecord;
 use crate::fs::{Attr, Error, Kind, NodeId, Result, SetAttr, Statfs};
@@ -44,10 +44,7 @@ impl Core {
     /// Sizes of the whole, as they are: of a sparse image no more is free than the file system below it has.
     pub fn sizes(&self) -> Statfs {
         let space = self.store.ground.space.lock();
-        let fixed: u64 = layout::fixed(space.pages())
-            .iter()
-            .map(|r| r.end - r.start)
-            .sum();
+        let fixed: u64 = space.fixed().iter().map(|r| r.end - r.start).sum();
         let free = space.available() + space.waiting();
         let (blocks, in_use) = (space.pages() - fixed, space.in_use());
         let mut room = (space.room() + space.waiting()).saturating_sub(CHANGE);

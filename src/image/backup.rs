@@ -55,7 +55,8 @@ impl Image {
         if device.length()? < pages * PAGE as u64 {
             return Err(Error::NoSpace);
         }
-        super::open::fill_ring(&device)?;
+        let log = store.ground.space.lock().log();
+        super::open::fill_fixed(&device, log)?;
         progress.total(in_use);
         let mut copy = Copy {
             from: &store.ground.pages,
@@ -75,6 +76,8 @@ impl Image {
             root: held.root,
             pages,
             next_inode: store.next_inode(),
+            log,
+            log_start: 0,
         };
         let place = layout::slot(held.generation);
         device.write(place, &superblock.seal(&store.ground.pages)?)?;

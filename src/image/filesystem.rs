@@ -31,7 +31,7 @@ impl Image {
 
     /// The newest durable generation: for the keystore.
     pub fn generation(&self) -> u64 {
-        self.core.store.durable()
+        self.core.store.newest()
     }
 
     /// The pages of the image that are in use: what a backup has to copy.
@@ -186,7 +186,7 @@ impl FileSystem for Image {
         Ok(())
     }
     fn fsync(&self, _: NodeId, _: Handle, _: bool) -> Result<()> {
-        self.core.store.commit()
+        self.core.store.sync()
     }
     fn fallocate(
         &self,
@@ -241,7 +241,7 @@ impl FileSystem for Image {
         }
     }
     fn fsyncdir(&self, _: NodeId, _: bool) -> Result<()> {
-        self.core.store.commit()
+        self.core.store.sync()
     }
 
     fn statfs(&self) -> Result<Statfs> {
@@ -271,13 +271,13 @@ impl FileSystem for Image {
     }
 
     fn sync(&self) -> Result<()> {
-        self.core.store.commit()
+        self.core.store.sync()
     }
     fn close(&self) -> Result<()> {
         self.timer.stop();
-        for _ in 0..layout::KEPT {
-            self.core.store.commit()?;
-            self.core.store.idle()?; // freed space is given back before the image is put away
+        // What changed, and then, so that freed space is given back before the image is put away, what that set free.
+        for _ in 0..=layout::KEPT {
+            self.core.store.idle()?;
         }
         Ok(())
     }

@@ -125,7 +125,7 @@ impl Ground {
 }
 
 /// Whether what lies below has no space left.
-fn is_full(error: &Error) -> bool {
+pub fn is_full(error: &Error) -> bool {
     let full = [Errno::NOSPC, Errno::DQUOT].map(Errno::raw_os_error);
     full.contains(&error.errno())
 }

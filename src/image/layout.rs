@@ -7,6 +7,7 @@
 //! page 0         header, copy 0 (16 KiB; see HEADER)
 //! page 16        the ring: 16 superblocks, one page each; generation g lies in slot g mod 16
 //! page 1024      header, copy 1 (at 4 MiB)
+//! page 1028      the log (`log`), of as many pages as the superblock says
 //! last 4 pages   header, copy 2 (the size rounded down to whole pages)
 //! all others     nodes of the tree, and data
 //! ```
@@ -17,8 +18,9 @@
 //! and so, up to the superblock, by the volume's key.
 //!
 //! **What a commit writes**: pages that no superblock of the last two generations refers to; then a flush of the medium;
-//! then the superblock into the next slot of the ring; then a flush. A medium must keep what it has flushed, and must not
-//! change pages that were not written. It may lose, reorder or tear what it has not flushed.
+//! then the superblock into the next slot of the ring; then a flush. Between two commits an fsync adds what changed to the
+//! log, and flushes once. A medium must keep what it has flushed, and must not change pages that were not written. It may
+//! lose, reorder or tear what it has not flushed.
 //!
 //! **What shows** (cryptfs.5 has all of it): sizes and use; that nodes and data fill segments of their own; to who compares
 //! copies of different times, which pages changed. Nothing else: unused slots of the ring hold random bytes, and pages of all
@@ -39,6 +41,10 @@ pub const SLOTS: u64 = 16;
 pub const HEADER: u64 = 4;
 /// First page of the header's second copy.
 pub const SECOND_HEADER: u64 = 1024;
+/// First page of the log.
+pub const LOG: u64 = SECOND_HEADER + HEADER;
+/// The most pages that a log has.
+pub const LOG_LARGEST: u64 = 512;
 /// The smallest image: 8 MiB.
 pub const SMALLEST: u64 = 2048;
 /// The largest image: 2^47 bytes (128 TiB). Its two maps of pages take 8 GiB of memory.
@@ -56,12 +62,21 @@ pub const fn slot(generation: u64) -> u64 {
     RING + generation % SLOTS
 }
 
-/// Pages that are not the tree's: headers and the ring, in an image of so many pages.
-pub const fn fixed(pages: u64) -> [Range<u64>; 4] {
+/// Pages of the log of a new image of so many pages.
+pub const fn log(pages: u64) -> u64 {
+    match pages / 64 {
+        few if few < LOG_LARGEST => few,
+        _ => LOG_LARGEST,
+    }
+}
+
+/// Pages that are not the tree's: headers, ring and log, in an image of so many pages with a log of so many.
+pub const fn fixed(pages: u64, log: u64) -> [Range<u64>; 5] {
     [
         0..HEADER,
         RING..RING + SLOTS,
         SECOND_HEADER..SECOND_HEADER + HEADER,
+        LOG..LOG + log,
         pages - HEADER..pages,
     ]
 }

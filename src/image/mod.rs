@@ -13,6 +13,7 @@
 //! | [`inode`], `items`, `names` | what the items mean |
 //! | [`core`] and those it names | the operations |
 //! | [`open`](fn@format) | making and opening |
+//! | [`log`] | changes since the last superblock: what an fsync writes |
 //! | [`mod@check`] | every pointer of the image |
 //! | [`snapshot`] | roots that are kept |
 //! | `backup` | a consistent copy while mounted |
@@ -33,6 +34,7 @@ pub mod items;
 pub mod key;
 pub mod layout;
 mod list;
+mod log;
 mod make;
 mod names;
 pub mod node;

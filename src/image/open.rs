@@ -5,9 +5,10 @@ use super::ground::Ground;
 use super::inode::{self, INLINE};
 use super::key;
 use super::layout;
+use super::log::{self, Found, Log};
 use super::pages::Pages;
 use super::space::Space;
-use super::store::Store;
+use super::store::{Durable, Store};
 use super::superblock::Superblock;
 use super::tree::Tree;
 use crate::codec::InodeRecord;
@@ -27,6 +28,8 @@ pub struct Options {
     pub accept_rollback: bool,
     /// Where the newest generation is damaged at its root, take the one before it. For salvage, read-only.
     pub accept_older: bool,
+    /// Go on without what a damaged log made durable: to check, and to put right.
+    pub accept_broken_log: bool,
     /// Show this snapshot, read-only.
     pub snapshot: Option<Vec<u8>>,
     /// Keep freed space with the image (`--preallocate`) instead of giving it back to the file system below.
@@ -49,6 +52,9 @@ pub enum OpenError {
         /// In the keystore.
         seen: u64,
     },
+    /// Records of the log are missing that were durable.
+    #[error("a page of the log is damaged: what was made durable last before the crash is lost")]
+    BrokenLog,
     /// The file or device is shorter than the image.
     #[error("image has {found} bytes of {wanted}")]
     Cut {
@@ -76,12 +82,17 @@ pub fn format(fd: OwnedFd, size: u64, keys: Arc<Keys>, root: (u32, u32)) -> Resu
         return Err(OpenError::Size);
     }
     let device = Device::new(fd, false, None)?;
-    fill_ring(&device)?;
+    let log = layout::log(count);
+    fill_fixed(&device, log)?;
     let pages = Pages::new(device, keys);
     let epoch = pages.volume_keys().current();
-    let ground = Ground::new(pages, Space::new(count));
-    let tree = Tree::empty(&ground, 1, epoch)?;
-    let store = Store::new(ground, tree, ROOT + 1, false);
+    let ground = Ground::new(pages, Space::new(count, log));
+    let tree = Tree::empty(&ground, epoch)?;
+    let durable = Durable {
+        log: Log::new(0, log, 0),
+        ..Durable::default()
+    };
+    let store = Store::new(ground, tree, durable, ROOT + 1, false);
     store.change(None, |change| {
         let mode = Kind::Directory.mode_bits() | 0o755;
         let mut inode = InodeRecord::new(mode, root, inode::now());
@@ -93,11 +104,13 @@ pub fn format(fd: OwnedFd, size: u64, keys: Arc<Keys>, root: (u32, u32)) -> Resu
     Ok(store.commit()?)
 }
 
-/// Random bytes, so that the ring does not show how few commits there were; and nothing of an image made here before.
-pub(super) fn fill_ring(device: &Device) -> fs::Result<()> {
-    let mut ring = vec![0; layout::SLOTS as usize * layout::PAGE];
-    crate::crypto::random::fill(&mut ring);
-    device.write(layout::RING, &ring)?;
+/// Random bytes, so that ring and log do not show how few commits there were; and nothing of an image made here before.
+pub(super) fn fill_fixed(device: &Device, log: u64) -> fs::Result<()> {
+    for (first, pages) in [(layout::RING, layout::SLOTS), (layout::LOG, log)] {
+        let mut bytes = vec![0; pages as usize * layout::PAGE];
+        crate::crypto::random::fill(&mut bytes);
+        device.write(first, &bytes)?;
+    }
     device.flush()
 }
 
@@ -109,11 +122,6 @@ pub(super) fn open(fd: OwnedFd, keys: Arc<Keys>, options: &Options) -> Result<Co
     let pages = Pages::new(device, keys);
     let found = Superblock::read_all(&pages)?;
     let newest = found.first().ok_or(OpenError::NoSuperblock)?;
-    let seen = options.expected_generation;
-    if newest.generation < seen && !options.accept_rollback {
-        let found = newest.generation;
-        return Err(OpenError::RolledBack { found, seen });
-    }
     let wanted = newest.pages * layout::PAGE as u64;
     if length < wanted && !options.accept_older {
         return Err(OpenError::Cut {
@@ -121,11 +129,17 @@ pub(super) fn open(fd: OwnedFd, keys: Arc<Keys>, options: &Options) -> Result<Co
             wanted,
         });
     }
-    let ground = Ground::new(pages, Space::new(newest.pages));
+    let ground = Ground::new(pages, Space::new(newest.pages, newest.log));
     let chosen = choose(&ground, &found, options)?;
-    let tree = Tree::open(chosen.root, chosen.generation + 1);
-    *ground.space.lock() = load_map(&ground, &tree, chosen.pages, options)?;
-    super::snapshot::remember_kept(&ground, &tree)?;
+    let mut tree = Tree::open(chosen.root, chosen.generation);
+    *ground.space.lock() = load_map(&ground, &tree, &chosen, options)?;
+    super::snapshot::remember_kept(&ground, &tree)?; // no record makes or deletes one
+    let (log, next_inode) = follow_log(&ground, &mut tree, &chosen, options)?;
+    let (generation, seen) = (tree.generation() - 1, options.expected_generation);
+    if generation < seen && !options.accept_rollback {
+        let found = generation;
+        return Err(OpenError::RolledBack { found, seen });
+    }
     let tree = match &options.snapshot {
         Some(name) => match super::snapshot::open(&ground, &tree, name) {
             Err(fs::Error::NotFound) => return Err(OpenError::NoSnapshot),
@@ -134,7 +148,15 @@ pub(super) fn open(fd: OwnedFd, keys: Arc<Keys>, options: &Options) -> Result<Co
         None => tree,
     };
     let read_only = options.read_only || options.snapshot.is_some();
-    let store = Store::new(ground, tree, chosen.next_inode, read_only);
+    let durable = Durable {
+        generation,
+        superblocks: [
+            chosen.generation,
+            found.get(1).unwrap_or(&chosen).generation,
+        ],
+        log,
+    };
+    let store = Store::new(ground, tree, durable, next_inode, read_only);
     let core = Core::new(store);
     if !read_only {
         // A daemon that was killed may have left its last superblock in the page cache: what is seen now, and noted as
@@ -158,8 +180,31 @@ fn choose(ground: &Ground, found: &[Superblock], options: &Options) -> fs::Resul
     chosen.copied().ok_or(Damage::Missing.into())
 }
 
+/// Brings the tree up to date; gives the log, and the next new inode's number.
+fn follow_log(
+    ground: &Ground,
+    tree: &mut Tree,
+    superblock: &Superblock,
+    options: &Options,
+) -> Result<(Log, u64), OpenError> {
+    let (log, found) = match Log::read(&ground.pages, superblock) {
+        Err(_) if options.accept_older => (Log::default(), Found::default()),
+        read => read?,
+    };
+    if log.is_broken() && !options.accept_broken_log && !options.accept_older {
+        return Err(OpenError::BrokenLog);
+    }
+    let next_inode = log::replay(ground, tree, found, options.read_only)?;
+    Ok((log, next_inode.unwrap_or(superblock.next_inode)))
+}
+
 /// The map of used pages; a read-only mount does without what cannot be read of it.
-fn load_map(ground: &Ground, tree: &Tree, pages: u64, options: &Options) -> fs::Result<Space> {
+fn load_map(
+    ground: &Ground,
+    tree: &Tree,
+    superblock: &Superblock,
+    options: &Options,
+) -> fs::Result<Space> {
     let mut chunks = Vec::new();
     let prefix = key::freemaps();
     let read = tree.scan_prefix(ground, &prefix, &prefix, &mut |key, value| {
@@ -170,5 +215,5 @@ fn load_map(ground: &Ground, tree: &Tree, pages: u64, options: &Options) -> fs::
         read?;
     }
     let chunks = chunks.iter().map(|(index, bytes)| (*index, &bytes[..]));
-    Ok(Space::load(pages, chunks))
+    Ok(Space::load(superblock.pages, superblock.log, chunks))
 }

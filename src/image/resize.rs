@@ -80,11 +80,11 @@ impl Image {
                 })?;
                 progress.done(keys.len() as u64);
             }
-            store.commit_anyway()?;
+            store.commit()?;
         }
         // Superblocks that are kept must not refer beyond the new end either.
         for _ in 0..KEPT {
-            store.commit_anyway()?;
+            store.commit()?;
         }
         let found = Beyond::find(store, limit)?;
         match found.leaves.is_empty() && found.groups.is_empty() {

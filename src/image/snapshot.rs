@@ -122,7 +122,7 @@ impl Image {
             }
             Ok(())
         })?;
-        store.commit_anyway()
+        store.commit()
     }
 }
 
@@ -170,7 +170,7 @@ impl Visitor for Reached {
 pub(super) fn open(ground: &Ground, tree: &Tree, name: &[u8]) -> Result<Tree> {
     let value = tree.get(ground, &key::snapshot(name))?;
     let one = Snapshot::read(name, &value.ok_or(Error::NotFound)?)?;
-    Ok(Tree::open(one.root, tree.generation()))
+    Ok(Tree::open(one.root, tree.generation() - 1))
 }
 
 /// At open: which pages are to be kept.

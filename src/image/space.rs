@@ -30,6 +30,7 @@ pub const CHUNK_BYTES: usize = 1024;
 /// The maps.
 pub struct Space {
     pages: u64,
+    log: u64,
     used: Bits,
     busy: Bits,
     /// Pages of each segment that are not busy.
@@ -52,10 +53,11 @@ pub struct Space {
 }
 
 impl Space {
-    /// The map of an image of so many pages in which only the fixed places are used.
-    pub fn new(pages: u64) -> Self {
+    /// The map of an image of so many pages, with a log of so many, in which only the fixed places are used.
+    pub fn new(pages: u64, log: u64) -> Self {
         let mut space = Self {
             pages,
+            log,
             used: Bits::new(pages),
             busy: Bits::new(pages),
             free: Vec::new(),
@@ -70,7 +72,7 @@ impl Space {
             limit: u64::MAX,
             flat: false,
         };
-        for range in layout::fixed(pages) {
+        for range in space.fixed() {
             range.for_each(|page| space.mark_used(page));
         }
         space.busy = space.used.clone();
@@ -79,8 +81,8 @@ impl Space {
     }
 
     /// The map of an image whose stored map is `chunks`; an entry that lies outside is ignored.
-    pub fn load<'a>(pages: u64, chunks: impl Iterator<Item = (u64, &'a [u8])>) -> Self {
-        let mut space = Self::new(pages);
+    pub fn load<'a>(pages: u64, log: u64, chunks: impl Iterator<Item = (u64, &'a [u8])>) -> Self {
+        let mut space = Self::new(pages, log);
         for (index, bytes) in chunks {
             let bytes = &bytes[..bytes.len().min(CHUNK_BYTES)];
             space.used.add(index.saturating_mul(CHUNK), bytes);
@@ -107,6 +109,16 @@ impl Space {
     /// The image's size.
     pub fn pages(&self) -> u64 {
         self.pages
+    }
+
+    /// Pages of the log.
+    pub fn log(&self) -> u64 {
+        self.log
+    }
+
+    /// Pages that are not the tree's.
+    pub fn fixed(&self) -> [Range<u64>; 5] {
+        layout::fixed(self.pages, self.log)
     }
 
     /// Pages in use.
@@ -245,7 +257,7 @@ impl Space {
         self.used.resize(pages);
         self.busy.resize(pages);
         self.pages = pages;
-        for range in layout::fixed(pages) {
+        for range in self.fixed() {
             for page in range {
                 self.mark_used(page);
                 self.busy.set(page, true);

@@ -1,15 +1,18 @@
-//! The live tree: who may change it and when. A change ([`Change`]) happens as a whole or not at all, in memory; the commit
-//! (`commit`) makes a generation of them durable.
+//! The live tree: who may change it and when. A change ([`Change`]) happens as a whole or not at all, in memory; then
+//! (`commit`) a generation of them becomes durable, as a record of the log or by a commit.
 //!
-//! Locks, in this order: `committing`, (locks of files,) `gate`, `tree`, then those of the ground. The gate is held shared
-//! by whoever takes pages and puts pointers to them into the tree, and alone by the commit while it seals: so no page of a
-//! generation is taken in one and first referred to in the next.
+//! Locks, in this order: `durable`, (locks of files,) `gate`, `tree`, `touched`, then those of the ground. The gate is held
+//! shared by whoever takes pages and puts pointers to them into the tree, and alone while a generation ends: so no page is
+//! taken in one and first referred to in the next.
 mod change;
 mod commit;
 
 pub use change::Change;
+pub use commit::Durable;
 
 use super::ground::Ground;
+use super::layout::KEPT;
+use super::log::touched::Touched;
 use super::tree::{Sink, Tree};
 use crate::fs::{Error, Result};
 use parking_lot::{Mutex, RwLock, RwLockReadGuard};
@@ -28,9 +31,11 @@ pub struct Store {
     pub read_only: bool,
     tree: RwLock<Tree>,
     gate: RwLock<()>,
-    /// Held while a generation becomes durable; the newest that is.
-    committing: Mutex<u64>,
-    durable: AtomicU64,
+    /// What changed in this generation.
+    touched: Mutex<Touched>,
+    /// Held while a generation becomes durable.
+    durable: Mutex<Durable>,
+    newest: AtomicU64,
     next_inode: AtomicU64,
     /// The medium failed during a commit: what it holds is not known, and nothing is changed any more.
     failed: AtomicBool,
@@ -43,24 +48,30 @@ pub struct Gate<'a> {
 }
 
 impl Store {
-    /// On what a superblock says, or `tree` when it was just made.
-    pub fn new(ground: Ground, tree: Tree, next_inode: u64, read_only: bool) -> Self {
-        let durable = tree.generation() - 1;
+    /// On what is durable, and the tree that it makes.
+    pub fn new(
+        ground: Ground,
+        tree: Tree,
+        durable: Durable,
+        next_inode: u64,
+        read_only: bool,
+    ) -> Self {
         Self {
             ground,
             read_only,
             tree: RwLock::new(tree),
             gate: RwLock::default(),
-            committing: Mutex::new(durable),
-            durable: AtomicU64::new(durable),
+            touched: Mutex::default(),
+            newest: AtomicU64::new(durable.generation),
+            durable: Mutex::new(durable),
             next_inode: AtomicU64::new(next_inode),
             failed: AtomicBool::new(false),
         }
     }
 
     /// The newest durable generation.
-    pub fn durable(&self) -> u64 {
-        self.durable.load(Relaxed)
+    pub fn newest(&self) -> u64 {
+        self.newest.load(Relaxed)
     }
 
     /// A number no inode ever had.
@@ -112,27 +123,37 @@ impl Store {
     }
 
     fn make_room(&self, growth: Option<u64>) -> Result<()> {
-        for _ in 0..3 {
-            let (enough, waiting) = {
-                let space = self.ground.space.lock();
-                let enough = match growth {
-                    Some(pages) => space.room() >= pages + CHANGE,
-                    None => space.available() >= space.map_cost() + 2 * CHANGE,
-                };
-                (enough, space.waiting() > 0)
-            };
-            if enough {
-                return Ok(());
+        let enough = || {
+            let space = self.ground.space.lock();
+            match growth {
+                Some(pages) => space.room() >= pages + CHANGE,
+                None => space.available() >= space.map_cost() + 2 * CHANGE,
             }
-            if !waiting {
-                break;
-            }
-            self.commit_anyway()?;
-        }
+        };
         match growth {
+            _ if enough() || self.reclaim(&enough)? => Ok(()),
             Some(_) => Err(Error::NoSpace),
             None => Ok(()), // as far as it goes
         }
+    }
+
+    /// Whether there are freed pages that did not come back yet.
+    pub fn is_waiting(&self) -> bool {
+        self.ground.space.lock().waiting() > 0
+    }
+
+    /// Has freed pages come back, until there is enough; false if that did not help. The file system below has them back too.
+    pub fn reclaim(&self, enough: &dyn Fn() -> bool) -> Result<bool> {
+        for _ in 0..=KEPT {
+            if !self.is_waiting() {
+                break;
+            }
+            self.commit()?;
+            if enough() {
+                return Ok(true);
+            }
+        }
+        Ok(false)
     }
 
     /// Changes the tree. See [`Store::begin`].
@@ -148,7 +169,7 @@ impl Store {
         let mut one = Change::new(&self.ground, self.tree.write());
         let done = change(&mut one);
         match done {
-            Ok(_) => one.finish(),
+            Ok(_) => one.finish(&mut self.touched.lock()),
             Err(_) if one.take_back().is_err() => self.failed.store(true, Relaxed),
             Err(_) => {}
         }
@@ -161,8 +182,10 @@ impl Store {
         change: impl FnOnce(&Self, &mut Change<'_>) -> Result<T>,
     ) -> Result<T> {
         drop(self.begin(None)?);
-        let _no_commit = self.committing.lock();
-        self.changed(|one| change(self, one))
+        let _no_commit = self.durable.lock();
+        let done = self.changed(|one| change(self, one))?;
+        self.touched.lock().refuse(); // pages that no item names may have been set free
+        Ok(done)
     }
 }
 

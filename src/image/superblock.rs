@@ -8,7 +8,9 @@
 //!        16  root         32  pointer to the tree's root node
 //!        48  pages         8  of the image
 //!        56  next inode    8  number of the next new inode
-//!        64  zero       4016
+//!        64  log           8  pages of the log's area; 0: there is none
+//!        72  log's start   8  where in it the log of this superblock begins
+//!        80  zero       4000
 //! ```
 //!
 //! The newest superblock whose tag is right counts. The one before stays good until the next commit, so a superblock torn
@@ -23,7 +25,7 @@ use crate::volume::keys::Epoch;
 const MAGIC: &[u8; 8] = b"CFSIMG1\x1a";
 const HEAD: [u8; 16] = [0, 0, 0, 0, 0, 0, 0, 0, 3, 0, 0, 0, 0, 0, 0, 0];
 const BODY: usize = PAGE - 16;
-const USED: usize = 64;
+const USED: usize = 80;
 /// No image comes that far: what counts on from a generation does not overflow.
 const GENERATIONS: u64 = 1 << 63;
 
@@ -38,6 +40,10 @@ pub struct Superblock {
     pub pages: u64,
     /// The next new inode's number.
     pub next_inode: u64,
+    /// Pages of the log's area.
+    pub log: u64,
+    /// Where in it the log begins.
+    pub log_start: u64,
 }
 
 impl Superblock {
@@ -55,6 +61,8 @@ impl Superblock {
         plain[16..48].copy_from_slice(&self.root.encode());
         plain[48..56].copy_from_slice(&self.pages.to_le_bytes());
         plain[56..64].copy_from_slice(&self.next_inode.to_le_bytes());
+        plain[64..72].copy_from_slice(&self.log.to_le_bytes());
+        plain[72..80].copy_from_slice(&self.log_start.to_le_bytes());
         let page = layout::slot(self.generation);
         let keys = pages.keys(pages.volume_keys().current(), page)?;
         let mut sealed = [0; PAGE];
@@ -97,6 +105,8 @@ impl Superblock {
             root: Pointer::decode(&root)?.ok_or(Damage::Malformed)?,
             pages: u64_at(48),
             next_inode: u64_at(56),
+            log: u64_at(64),
+            log_start: u64_at(72),
         };
         let sound = &plain[..8] == MAGIC
             && plain[USED..].iter().all(|byte| *byte == 0)
@@ -104,7 +114,9 @@ impl Superblock {
             && one.generation < GENERATIONS
             && (layout::SMALLEST..=layout::LARGEST).contains(&one.pages)
             && one.root.kind == Kind::Node
-            && one.root.page < one.pages;
+            && one.root.page < one.pages
+            && one.log <= layout::LOG_LARGEST
+            && (one.log_start < one.log || one.log_start == 0);
         if sound {
             Ok(one)
         } else {

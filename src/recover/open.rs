@@ -22,6 +22,8 @@ pub struct How {
     pub accept_rollback: bool,
     /// Of an image: where the newest generation is damaged at its root, take the one before it.
     pub accept_older: bool,
+    /// Of an image: go on without what a damaged log made durable.
+    pub accept_broken_log: bool,
     /// Of an image: show this snapshot.
     pub snapshot: Option<OsString>,
 }
@@ -54,6 +56,7 @@ pub fn image(opened: Opened, how: &How) -> Result<Image> {
         expected_generation: how.generation,
         accept_rollback: how.accept_rollback,
         accept_older: how.accept_older,
+        accept_broken_log: how.accept_broken_log,
         snapshot: how.snapshot.as_ref().map(|name| name.as_bytes().to_vec()),
         keep_space: opened.header.features.compat & KEEPS_SPACE != 0,
         recorder: None,

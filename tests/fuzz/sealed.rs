@@ -46,7 +46,7 @@ const STEPS: usize = 40;
 const WRITTEN: &[u8] = b"written";
 
 pub fn all() -> Vec<Target> {
-    vec![session(), backing_file(), salvaged(), tree()]
+    vec![session(), backing_file(), salvaged(), tree(), log()]
 }
 
 /// A tree in `dir`.
@@ -284,6 +284,8 @@ fn tree() -> Target {
             root: roots[0],
             pages: number(8),
             next_inode: number(16),
+            log: 0,
+            log_start: 0,
         };
         superblock.write(&pages).expect("write");
         let options = image::Options::default();
@@ -311,6 +313,85 @@ fn small_image(file: File) -> Vec<u8> {
     let words = [newest.generation, newest.pages, newest.next_inode];
     let words: Vec<u8> = words.iter().flat_map(|word| word.to_le_bytes()).collect();
     [&words[..], &plain].concat()
+}
+
+/// The one page of an image's log.
+fn log() -> Target {
+    let home = tempfile::tempdir().expect("a directory");
+    let path = home.path().join("image");
+    let file = |path: &Path| {
+        let mut how = File::options();
+        how.read(true).write(true).open(path).expect("open")
+    };
+    File::create(&path)
+        .and_then(|new| new.set_len(8 << 20))
+        .expect("a size");
+    small_image(file(&path));
+    let (superblock, seed) = small_log(file(&path));
+    let base = fs::read(&path).expect("read");
+    target("log", vec![seed], move |bytes| {
+        let _ = &home;
+        fs::write(&path, &base).expect("write");
+        let fd = || file(&path).into();
+        let pages = Pages::new(Device::new(fd(), false, None).expect("a device"), keys());
+        let page = log_page(&superblock);
+        let scope = pages.keys(1, page).expect("keys");
+        let mut sealed = [0; 4096];
+        scope
+            .xts
+            .encrypt(page, &sized(bytes, 4080), &mut sealed[16..]);
+        let tag = scope.tag.tag(page, &log_head(&superblock), &sealed[16..]);
+        sealed[..16].copy_from_slice(&tag);
+        pages.device.write(page, &sealed).expect("write");
+        for read_only in [true, false] {
+            let options = image::Options {
+                read_only,
+                ..image::Options::default()
+            };
+            let Ok(image) = Image::open(fd(), keys(), &options) else {
+                continue;
+            };
+            let _ = image::check(&image, false, &(), &mut |_| ());
+            if !read_only {
+                use_image(&image);
+                let _ = image::check(&image, true, &(), &mut |_| ());
+                let _ = image.close();
+            }
+        }
+    })
+}
+
+/// Leaves an image with a record of one page in its log; the superblock, and the record's plaintext.
+fn small_log(file: File) -> (Superblock, Vec<u8>) {
+    let fd = || file.try_clone().expect("dup").into();
+    let image = Image::open(fd(), keys(), &image::Options::default()).expect("an image");
+    let entry = image.lookup(ROOT, OsStr::new("kept 2")).expect("a file");
+    let handle = image.open(entry.node, WRITE).expect("open");
+    let written = image.write(entry.node, handle, 70_000, &[9; 5000], false);
+    written.expect("write");
+    image.sync().expect("sync");
+    let pages = Pages::new(Device::new(fd(), false, None).expect("a device"), keys());
+    let superblock = Superblock::read_all(&pages).expect("superblocks")[0];
+    let page = log_page(&superblock);
+    let mut sealed = [0; 4096];
+    pages.device.read(page, &mut sealed).expect("read");
+    let scope = pages.keys(1, page).expect("keys");
+    let tag = scope.tag.tag(page, &log_head(&superblock), &sealed[16..]);
+    assert_eq!(tag, sealed[..16], "a page of the log");
+    let mut plain = vec![0; 4080];
+    scope.xts.decrypt(page, &sealed[16..], &mut plain);
+    (superblock, plain)
+}
+
+fn log_page(superblock: &Superblock) -> u64 {
+    image::layout::LOG + superblock.log_start
+}
+
+fn log_head(superblock: &Superblock) -> [u8; 16] {
+    let mut head = [0; 16];
+    head[..8].copy_from_slice(&superblock.generation.to_le_bytes());
+    head[8] = 4;
+    head
 }
 
 /// Reads and changes a little of all that the root lists.

@@ -104,16 +104,47 @@ fn make_one(dir: &Path, options: &CreateOptions) {
 #[test]
 #[ignore = "makes a golden image: a new format's only"]
 fn make_image() {
+    make_one_image("v1-image", |_| ());
+}
+
+/// An image of a daemon that was killed.
+#[test]
+#[ignore = "makes a golden image: a new format's only"]
+fn make_image_with_a_log() {
+    make_one_image("v1-image-log", |made| {
+        let sync = || made.files.sync().expect("sync");
+        let late = made.directory(ROOT, b"late", 0o755);
+        made.file(late, b"small", 0o600, &[(0, 900)]);
+        made.attribute(late, "user.note", b"in the log");
+        sync();
+        made.write(made.node(ROOT, b"grown"), b"grown", 100_000, 20_000);
+        made.write(made.node(ROOT, b"12288"), b"late", 4096, 4096);
+        made.resize(made.node(ROOT, b"cut"), 100);
+        let (from, to) = (OsStr::new("1"), OsStr::new("one"));
+        made.files
+            .rename((ROOT, from), (late, to), Rename::Replace)
+            .expect("rename");
+        sync();
+        for number in 0..12 {
+            made.file(late, format!("{number}").as_bytes(), 0o644, &[(0, 1500)]);
+        }
+        made.files.unlink(ROOT, OsStr::new("63")).expect("unlink");
+        sync();
+    });
+}
+
+/// An image with the same content, put away; then what `crashed` does to it before a crash.
+fn make_one_image(name: &str, crashed: impl FnOnce(&Made)) {
     let base = std::env::var_os("CRYPTFS_GOLDEN").expect("a directory to make it in");
-    let dir = Path::new(&base).join("v1-image");
+    let dir = Path::new(&base).join(name);
     std::fs::create_dir_all(&dir).expect("a directory");
-    let manifest = json!({"tree": image(&dir)});
+    let manifest = json!({"tree": image(&dir, crashed)});
     let text = format!("{manifest:#}\n");
     std::fs::write(dir.join("manifest.json"), text).expect("the manifest");
 }
 
-/// Makes an image with the same content; what is in it.
-fn image(dir: &Path) -> serde_json::Value {
+/// What is in it.
+fn image(dir: &Path, crashed: impl FnOnce(&Made)) -> serde_json::Value {
     let keystore = Keystore::create(Some(&dir.join("keystore"))).expect("a keystore");
     let size = 8 << 20;
     let options = CreateOptions {
@@ -129,13 +160,18 @@ fn image(dir: &Path) -> serde_json::Value {
     let keys = Arc::new(made.volume.keys().expect("keys"));
     let owner = (Made::caller().uid, Made::caller().gid);
     cryptfs::image::format(fd.expect("a descriptor"), size, keys, owner).expect("a file system");
-    let opened = made.volume.into_opened().expect("keys");
-    let files = file_system(opened, &How::default()).expect("a tree");
-    fill(&Made {
-        files: files.clone(),
-    });
-    files.close().expect("a clean end");
-    tree(&*files)
+    let open = || {
+        let opened = made.volume.share().expect("keys");
+        let files = file_system(opened, &How::default()).expect("a tree");
+        Made { files }
+    };
+    let made = open();
+    fill(&made);
+    made.files.close().expect("a clean end");
+    drop(made);
+    let made = open();
+    crashed(&made);
+    tree(&*made.files)
 }
 
 /// What is made, path by path.
@@ -172,15 +208,21 @@ impl Made {
             .files
             .create(parent, text, mode, WRITE, &Self::caller());
         let (entry, handle) = made.expect("create");
-        for (offset, length) in writes {
-            let data = content(name, *offset, *length);
-            self.files
-                .write(entry.node, handle, *offset, &data, false)
-                .expect("write");
-        }
         self.files.release(entry.node, handle).expect("release");
+        for (offset, length) in writes {
+            self.write(entry.node, name, *offset, *length);
+        }
         self.mode(entry.node, mode);
         entry.node
+    }
+
+    fn write(&self, node: NodeId, name: &[u8], offset: u64, length: usize) {
+        let data = content(name, offset, length);
+        let handle = self.files.open(node, WRITE).expect("open");
+        self.files
+            .write(node, handle, offset, &data, false)
+            .expect("write");
+        self.files.release(node, handle).expect("release");
     }
 
     fn mode(&self, node: NodeId, mode: u32) {

@@ -30,7 +30,10 @@ class Image:
         }
         self.scopes = {}
         self.items = {}
-        self.node(self.newest(), None)
+        generation, root, area, start = self.newest()
+        self.node(root, None)
+        if area:
+            self.log(generation, area, start)
 
     def keys(self, epoch, page):
         at = (epoch, page // SCOPE)
@@ -43,7 +46,7 @@ class Image:
         return self.raw[n * PAGE : (n + 1) * PAGE]
 
     def newest(self):
-        """The newest superblock's root."""
+        """The newest superblock: its generation, root, and log."""
         best = None
         for n in range(16, 32):
             for epoch in self.fveks:
@@ -52,12 +55,79 @@ class Image:
                 if keys.tag(n, bytes(16) + head + stored[16:]) != stored[:16]:
                     continue
                 plain = keys.decrypt(n, stored[16:])
-                generation, root, pages, _ = struct.unpack_from("<Q32sQQ", plain, 8)
-                require(plain[:8] == b"CFSIMG1\x1a" and not any(plain[64:]), "a superblock")
+                generation, root, pages, _, area, start = struct.unpack_from("<Q32sQQQQ", plain, 8)
+                require(plain[:8] == b"CFSIMG1\x1a" and not any(plain[80:]), "a superblock")
+                require(area <= 512 and (start < area or start == 0), "a superblock's log")
                 require(n == 16 + generation % 16 and pages == len(self.raw) // PAGE, "a superblock's place")
-                best = max(best or (0, b""), (generation, root))
+                best = max(best or (0,), (generation, root, area, start))
         require(best, "a superblock")
-        return best[1]
+        return best
+
+    def log_page(self, superblock, n):
+        """Plaintext and tag of a page of the log, if it is one."""
+        for epoch in self.fveks:
+            keys, stored = self.keys(epoch, n), self.page(n)
+            head = struct.pack("<Q", superblock) + b"\x04" + bytes(7)
+            if keys.tag(n, bytes(16) + head + stored[16:]) == stored[:16]:
+                return keys.decrypt(n, stored[16:]), stored[:16]
+        return None
+
+    def log(self, superblock, area, start):
+        found = [self.log_page(superblock, 1028 + (start + at) % area) for at in range(area // 2)]
+        newest = max([superblock] + [struct.unpack_from("<Q", page[0], 16)[0] for page in found if page])
+        generation, at, previous = superblock, 0, bytes(16)
+        while True:
+            items, end, tag, goes_on = [], at, previous, True
+            while goes_on and end < len(found) and found[end] and found[end][0][:16] == tag:
+                plain, tag = found[end]
+                made, _, length, goes_on = struct.unpack_from("<QQHB", plain, 16)
+                require(made == generation + 1 and goes_on in (0, 1), "a record's generation")
+                require(not any(plain[35:40]) and not any(plain[40 + length :]), "a record's zeros")
+                items += self.log_items(plain[40 : 40 + length])
+                end += 1
+            if goes_on:
+                break
+            after = self.changed(items)
+            if generation + 1 == newest and not self.proved(after, newest):
+                break
+            self.items = after
+            generation, at, previous = generation + 1, end, tag
+        require(newest <= generation + 1, "records before the last one")
+
+    def log_items(self, plain):
+        at = 0
+        while at < len(plain):
+            key_length, length, place = struct.unpack_from("<HHH", plain, at)
+            key = plain[at + 6 : at + 6 + key_length]
+            value = plain[at + 6 + key_length : at + 6 + key_length + length]
+            require(len(key) == key_length and len(value) == length, "an item of a record")
+            yield key, place, value
+            at += 6 + key_length + length
+
+    def changed(self, items):
+        after = dict(self.items)
+        for key, place, value in items:
+            if place == 65535:
+                after[key] = value
+            elif place == 65534:
+                require(not value, "an item that is gone")
+                after.pop(key, None)
+            else:
+                old = after[key]
+                require(place + len(value) <= len(old), "a part of an item")
+                after[key] = old[:place] + value + old[place + len(value) :]
+        return after
+
+    def proved(self, items, generation):
+        for key, value in items.items():
+            if key[8:9] == b"\x06":
+                for at in range(0, len(value), 32):
+                    if struct.unpack_from("<Q", value, at + 8)[0] == generation:
+                        try:
+                            self.open(value[at : at + 32], 2)
+                        except Damaged:
+                            return False
+        return True
 
     def open(self, pointer, kind):
         n, epoch = int.from_bytes(pointer[:6], "little"), pointer[6]

@@ -6,7 +6,7 @@ use crate::kinds::ImageVolume;
 use crate::model::rng::Rng;
 use cryptfs::fs::{FileSystem, ROOT, Rename, SetAttr};
 use cryptfs::image::device::{Op, Recorder};
-use cryptfs::image::{Image, Options};
+use cryptfs::image::{Image, Options, layout};
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
 use std::os::unix::fs::FileExt;
@@ -35,11 +35,21 @@ impl Recorder for Tape {
     }
 }
 
-/// Random work on few names, with syncs; what is there at each sync is promised.
-fn work(dir: &Path, seed: u64, rounds: u64) -> (Vec<u8>, Vec<Step>) {
+/// What was done to an image between opening it and a crash.
+struct Session {
+    begun: Vec<u8>,
+    steps: Vec<Step>,
+}
+
+/// A new image.
+fn fresh(dir: &Path) {
     ImageVolume.format(dir, MIB << 20);
     let file = ImageVolume.fd(dir);
     file.set_len(FILE_MIB << 20).expect("grow the file");
+}
+
+/// Random work on few names, with syncs; what is there at each sync is promised, and so is what is there at first.
+fn work(dir: &Path, seed: u64, rounds: u64) -> Session {
     let begun = std::fs::read(dir.join(ImageVolume::NAME)).expect("read");
     let tape = Arc::new(Tape::default());
     let options = Options {
@@ -47,6 +57,11 @@ fn work(dir: &Path, seed: u64, rounds: u64) -> (Vec<u8>, Vec<Step>) {
         ..Options::default()
     };
     let image = ImageVolume.open_on(dir, &options).expect("open");
+    let promise = || {
+        let promised = Step::Promised(look(&image).0);
+        tape.0.lock().expect("no panic").push(promised);
+    };
+    promise();
     let mut rng = Rng::new(seed);
     for round in 0..rounds {
         for _ in 0..1 + rng.below(8) {
@@ -62,12 +77,11 @@ fn work(dir: &Path, seed: u64, rounds: u64) -> (Vec<u8>, Vec<Step>) {
                 .expect("snapshot");
         }
         image.sync().expect("sync");
-        let promised = Step::Promised(look(&image).0);
-        tape.0.lock().expect("no panic").push(promised);
+        promise();
     }
     drop(image);
     let steps = std::mem::take(&mut *tape.0.lock().expect("no panic"));
-    (begun, steps)
+    Session { begun, steps }
 }
 
 fn change(image: &Image, rng: &mut Rng) {
@@ -101,10 +115,29 @@ fn change(image: &Image, rng: &mut Rng) {
     };
 }
 
+#[derive(Clone, Copy, Default)]
+struct Count {
+    states: u64,
+    /// Writes to the log.
+    records: u64,
+    /// Second sessions.
+    again: u64,
+}
+
+impl std::iter::Sum for Count {
+    fn sum<I: Iterator<Item = Self>>(all: I) -> Self {
+        all.fold(Self::default(), |one, other| Self {
+            states: one.states + other.states,
+            records: one.records + other.records,
+            again: one.again + other.again,
+        })
+    }
+}
+
 struct Replay<'a> {
     dir: &'a Path,
     file: std::fs::File,
-    states: u64,
+    count: Count,
 }
 
 impl Replay<'_> {
@@ -113,7 +146,7 @@ impl Replay<'_> {
         let mut bytes = base.to_vec();
         open.iter().for_each(|op| apply(&mut bytes, op));
         self.file.write_all_at(&bytes, 0).expect("write");
-        self.states += 1;
+        self.count.states += 1;
         let image = ImageVolume
             .open_on(self.dir, &Options::default())
             .expect("the image mounts");
@@ -123,6 +156,24 @@ impl Replay<'_> {
         assert!(known, "neither what was promised nor the commit after it");
         super::sound(&image);
     }
+
+    /// Works on the image that the last crash has left, and has that crash too.
+    fn crash_again(&mut self, rng: &mut Rng) {
+        let second = tempfile::tempdir().expect("a directory");
+        let left = self.dir.join(ImageVolume::NAME);
+        std::fs::copy(left, second.path().join(ImageVolume::NAME)).expect("copy");
+        let (seed, samples) = (rng.next(), 1);
+        let session = work(second.path(), seed, 2);
+        let count = replay(second.path(), session, seed, samples, 0);
+        self.count = [self.count, count].into_iter().sum();
+        self.count.again += 1;
+    }
+}
+
+/// Whether this writes to the log.
+fn is_record(op: &Op) -> bool {
+    let log = layout::LOG..layout::LOG + layout::log(MIB << 8);
+    matches!(op, Op::Write { offset, .. } if log.contains(&(offset / layout::PAGE as u64)))
 }
 
 fn apply(bytes: &mut [u8], op: &Op) {
@@ -158,17 +209,16 @@ fn some(open: &[Op], rng: &mut Rng) -> Vec<Op> {
     kept
 }
 
-/// Replays one piece of work: after each write all of them and some of them.
-fn replay(seed: u64, rounds: u64, samples: u64) -> u64 {
-    let home = tempfile::tempdir().expect("a directory");
-    let (mut base, steps) = work(home.path(), seed, rounds);
-    let (file, dir) = (ImageVolume.fd(home.path()), home.path());
+/// Replays a session: after each write all of them and some of them. The image lies in `dir`. After every `again`th state
+/// the image that was left is worked on and crashes once more (0: never).
+fn replay(dir: &Path, session: Session, seed: u64, samples: u64, again: u64) -> Count {
     let mut replay = Replay {
         dir,
-        file,
-        states: 0,
+        file: ImageVolume.fd(dir),
+        count: Count::default(),
     };
-    let promised: Vec<(usize, &Look)> = steps
+    let promised: Vec<(usize, &Look)> = session
+        .steps
         .iter()
         .enumerate()
         .filter_map(|(at, step)| match step {
@@ -176,17 +226,9 @@ fn replay(seed: u64, rounds: u64, samples: u64) -> u64 {
             Step::Op(_) => None,
         })
         .collect();
-    let empty = BTreeMap::from([(
-        Vec::new(),
-        Seen {
-            attr: Ok((cryptfs::fs::Kind::Directory, 0o755, 2, 4096)),
-            content: Ok(Vec::new()),
-            xattrs: Ok(Vec::new()),
-        },
-    )]);
     let mut rng = Rng::new(seed ^ 0x5eed);
-    let mut open: Vec<Op> = Vec::new();
-    for (at, step) in steps.iter().enumerate() {
+    let (mut base, mut open): (_, Vec<Op>) = (session.begun, Vec::new());
+    for (at, step) in session.steps.iter().enumerate() {
         match step {
             Step::Op(Op::Flush) => {
                 open.drain(..).for_each(|op| apply(&mut base, &op));
@@ -194,17 +236,21 @@ fn replay(seed: u64, rounds: u64, samples: u64) -> u64 {
             Step::Op(op) => open.push(op.clone()),
             Step::Promised(_) => continue,
         }
+        replay.count.records += u64::from(matches!(step, Step::Op(op) if is_record(op)));
         let next = promised.partition_point(|(place, _)| *place < at);
-        let before = next.checked_sub(1).map_or(&empty, |last| promised[last].1);
+        let before = promised[next.saturating_sub(1)].1;
         let after = promised.get(next).map_or(before, |(_, look)| *look);
         let all: Vec<&Op> = open.iter().collect();
         replay.judge(&base, &all, &[before, after]);
         for _ in 0..samples {
             let some = some(&open, &mut rng);
             replay.judge(&base, &some.iter().collect::<Vec<_>>(), &[before, after]);
+            if again > 0 && replay.count.states % again < samples + 1 {
+                replay.crash_again(&mut rng);
+            }
         }
     }
-    replay.states
+    replay.count
 }
 
 /// `CRYPTFS_CRASH=n` runs n times as many works; with 4 and more, longer ones: 9 700 states. In memory (`TMPDIR=/dev/shm`)
@@ -215,7 +261,22 @@ fn a_power_cut_loses_nothing_that_was_promised() {
     let times = times.and_then(|times| times.parse().ok()).unwrap_or(1);
     let (rounds, samples) = if times >= 4 { (30, 2) } else { (12, 1) };
     let works = 1..=4 * times;
-    let states: u64 = works.map(|seed| replay(seed, rounds, samples)).sum();
-    eprintln!("images after power cuts: {states} states");
+    let count: Count = works
+        .map(|seed| {
+            let home = tempfile::tempdir().expect("a directory");
+            fresh(home.path());
+            let session = work(home.path(), seed, rounds);
+            replay(home.path(), session, seed, samples, 40)
+        })
+        .sum();
+    let Count {
+        states,
+        records,
+        again,
+    } = count;
+    eprintln!(
+        "images after power cuts: {states} states, {records} writes to the log, {again} second crashes"
+    );
     assert!(states > if times >= 4 { 5_000 } else { 400 });
+    assert!(records > states / 20 && again > states / 200);
 }

@@ -2,6 +2,7 @@
 mod crash;
 mod full;
 mod hostile;
+mod log;
 mod shows;
 mod snapshot;
 mod threads;

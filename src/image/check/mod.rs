@@ -87,6 +87,9 @@ pub enum Problem {
         /// In the inode.
         stored: u64,
     },
+    /// The log.
+    #[error("a page of the log is damaged: what was made durable last before the crash is lost")]
+    Log,
     /// Pages that are marked as used and are not.
     #[error("{0} pages are marked as used and are not")]
     Leaked(u64),
@@ -126,6 +129,7 @@ pub fn check(
     if repair {
         store.writable()?;
     }
+    let broken_log = store.log_is_broken();
     store.commit()?;
     progress.total(store.ground.space.lock().in_use());
     let mut run = Run {
@@ -134,7 +138,7 @@ pub fn check(
         summary: Summary::default(),
         seen: Bits::new(store.ground.space.lock().pages()),
         items: Items::default(),
-        found: Vec::new(),
+        found: Vec::from_iter(broken_log.then_some((0, Problem::Log, false))),
         lost: false,
         live: true,
     };
@@ -253,7 +257,7 @@ impl Run<'_> {
 
     fn judge_map(&mut self) {
         let space = self.store.ground.space.lock();
-        for page in layout::fixed(space.pages()).into_iter().flatten() {
+        for page in space.fixed().into_iter().flatten() {
             self.seen.set(page, true);
         }
         let (mut leaked, mut unmarked) = (0, 0);
@@ -283,7 +287,7 @@ impl Run<'_> {
         }
         for (ino, problem, repaired) in &mut self.found {
             *repaired = match *problem {
-                Problem::Leaked(_) | Problem::Unmarked(_) => true,
+                Problem::Log | Problem::Leaked(_) | Problem::Unmarked(_) => true,
                 Problem::Links { found, .. } if !lost => {
                     let edit = |inode: &mut crate::codec::InodeRecord| inode.nlink = found;
                     self.store.change(None, |change| change.edit(*ino, edit))?;
@@ -297,7 +301,7 @@ impl Run<'_> {
                 _ => false,
             };
         }
-        self.store.commit_anyway()
+        self.store.commit()
     }
 
     fn tell(mut self, report: &mut dyn FnMut(&Finding)) -> Result<Summary> {

@@ -3,6 +3,7 @@ use super::{BATCH, INLINE_MAX, check_end, extents, page_of, paged};
 use crate::codec::InodeRecord;
 use crate::fs::{Error, NodeId, Result};
 use crate::image::core::Core;
+use crate::image::ground::is_full;
 use crate::image::inode::{self, CAPABILITY, INLINE};
 use crate::image::items::Items;
 use crate::image::key;
@@ -26,7 +27,14 @@ impl Core {
         while !rest.is_empty() {
             let room = BATCH * PAGE as u64 - at % PAGE as u64;
             let (now, later) = rest.split_at(rest.len().min(room as usize));
-            self.write_batch(ino, at, now, kill)?;
+            match self.write_batch(ino, at, now, kill) {
+                // What was removed lately may still be with the image.
+                Err(error) if is_full(&error) && self.store.is_waiting() => {
+                    self.store.reclaim(&|| false)?;
+                    self.write_batch(ino, at, now, kill)?;
+                }
+                written => written?,
+            }
             at += now.len() as u64;
             rest = later;
         }

@@ -3,7 +3,7 @@ use super::*;
 
 #[test]
 fn a_freed_page_rests_for_two_commits() {
-    let mut space = Space::new(4096);
+    let mut space = Space::new(4096, 0);
     let free = space.available();
     let run = space.take(Purpose::Data, 20).unwrap();
     space.seal(1);
@@ -20,7 +20,7 @@ fn a_freed_page_rests_for_two_commits() {
 
 #[test]
 fn a_block_is_given_back_with_its_last_page() {
-    let mut space = Space::new(4096);
+    let mut space = Space::new(4096, 0);
     let run = space.take(Purpose::Data, 128).unwrap();
     assert_eq!(run, 256..384);
     let mut release = |pages: &mut dyn Iterator<Item = u64>, generation| {
@@ -38,8 +38,8 @@ fn a_block_is_given_back_with_its_last_page() {
 
 #[test]
 fn every_page_is_given_out_once_and_the_reserve_last() {
-    let mut space = Space::new(2048);
-    let mut seen: BTreeSet<u64> = layout::fixed(2048).into_iter().flatten().collect();
+    let mut space = Space::new(2048, 0);
+    let mut seen: BTreeSet<u64> = layout::fixed(2048, 0).into_iter().flatten().collect();
     for (purpose, left) in [(Purpose::Data, space.reserve()), (Purpose::Nodes, 0)] {
         while let Some(run) = space.take(purpose, 7) {
             assert!(run.clone().all(|page| seen.insert(page)));
@@ -51,13 +51,13 @@ fn every_page_is_given_out_once_and_the_reserve_last() {
 
 #[test]
 fn the_map_is_read_as_it_was_written() {
-    let mut space = Space::new(10_000);
+    let mut space = Space::new(10_000, 0);
     for _ in 0..9 {
         space.take(Purpose::Data, 200);
         space.take(Purpose::Nodes, 1);
     }
     let chunks = space.take_changed();
-    let again = Space::load(10_000, chunks.iter().map(|(i, bytes)| (*i, &bytes[..])));
+    let again = Space::load(10_000, 0, chunks.iter().map(|(i, bytes)| (*i, &bytes[..])));
     assert_eq!(
         (again.available(), again.in_use()),
         (space.available(), space.in_use())

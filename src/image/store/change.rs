@@ -1,16 +1,26 @@
 //! A change of the tree, and how it is taken back.
 use super::super::ground::Ground;
+use super::super::log::touched::{self, Touched};
 use super::super::pointer::Pointer;
 use super::super::tree::{Sink, Tree};
 use crate::fs::Result;
 use parking_lot::RwLockWriteGuard;
+use std::ops::Range;
 
 /// One change of the tree, taken back unless it ends well.
 pub struct Change<'a> {
     ground: &'a Ground,
     tree: RwLockWriteGuard<'a, Tree>,
-    undo: Vec<(Vec<u8>, Option<Vec<u8>>)>,
+    done: Vec<Done>,
     dropped: Vec<Pointer>,
+}
+
+/// What was done to an item.
+struct Done {
+    key: Vec<u8>,
+    before: Option<Vec<u8>>,
+    /// See [`touched::part`].
+    part: Option<Range<usize>>,
 }
 
 impl<'a> Change<'a> {
@@ -18,7 +28,7 @@ impl<'a> Change<'a> {
         Self {
             ground,
             tree,
-            undo: Vec::new(),
+            done: Vec::new(),
             dropped: Vec::new(),
         }
     }
@@ -41,7 +51,11 @@ impl<'a> Change<'a> {
     /// Puts an item.
     pub fn put(&mut self, key: &[u8], value: &[u8]) -> Result<()> {
         let before = self.tree.put(self.ground, key, value)?;
-        self.undo.push((key.to_vec(), before));
+        self.done.push(Done {
+            key: key.to_vec(),
+            part: touched::part(before.as_deref(), value),
+            before,
+        });
         Ok(())
     }
 
@@ -58,7 +72,11 @@ impl<'a> Change<'a> {
         let Some(before) = self.tree.remove(self.ground, key)? else {
             return Ok(false);
         };
-        self.undo.push((key.to_vec(), Some(before)));
+        self.done.push(Done {
+            key: key.to_vec(),
+            before: Some(before),
+            part: None,
+        });
         Ok(true)
     }
 
@@ -73,7 +91,10 @@ impl<'a> Change<'a> {
     }
 
     /// It has happened.
-    pub(super) fn finish(&mut self) {
+    pub(super) fn finish(&mut self, touched: &mut Touched) {
+        for done in self.done.drain(..) {
+            touched.add(done.key, done.part);
+        }
         let now = self.tree.generation();
         for at in self.dropped.drain(..) {
             self.ground.drop_page(&at, now);
@@ -82,10 +103,10 @@ impl<'a> Change<'a> {
 
     /// It has not.
     pub(super) fn take_back(&mut self) -> Result<()> {
-        for (key, before) in std::mem::take(&mut self.undo).into_iter().rev() {
-            match before {
-                Some(value) => self.tree.put(self.ground, &key, &value)?,
-                None => self.tree.remove(self.ground, &key)?,
+        for done in std::mem::take(&mut self.done).into_iter().rev() {
+            match done.before {
+                Some(value) => self.tree.put(self.ground, &done.key, &value)?,
+                None => self.tree.remove(self.ground, &done.key)?,
             };
         }
         Ok(())

@@ -1,5 +1,10 @@
-//! The commit: new pages, flush, new superblock, flush.
+//! How a generation becomes durable: by a record of the log, or by a commit, which writes the tree.
+//!
+//! A record: its pages, flush. A commit: new pages, flush, new superblock, flush.
 use super::super::key;
+use super::super::layout;
+use super::super::log::Log;
+use super::super::log::record::Record;
 use super::super::superblock::Superblock;
 use super::super::tree::Tree;
 use super::{Change, Gate, Store};
@@ -9,37 +14,47 @@ use std::sync::atomic::Ordering::Relaxed;
 
 /// Freed pages that are worth a commit of their own, so that they come back: a commit itself frees a few.
 const MANY_WAITING: u64 = 256;
+/// Freed pages with which there is a commit instead of a record: 64 MiB.
+const TOO_MANY_WAITING: u64 = 16_384;
+
+/// What is durable.
+#[derive(Clone, Debug, Default)]
+pub struct Durable {
+    /// The newest generation.
+    pub generation: u64,
+    /// Those of the newest superblock and the one before.
+    pub superblocks: [u64; 2],
+    /// The log of the newest superblock.
+    pub log: Log,
+}
 
 impl Store {
+    /// Makes durable what was changed before the call, if anything was.
+    pub fn sync(&self) -> Result<()> {
+        let wanted = {
+            let tree = self.tree();
+            tree.generation() - u64::from(!tree.changed())
+        };
+        let mut durable = self.durable.lock(); // somebody else may be about to
+        match durable.generation >= wanted {
+            true => self.healthy(),
+            false => self.record_or_commit(&mut durable),
+        }
+    }
+
     /// What is done when nothing else is: commits what was changed, or else lets freed pages come back.
     pub fn idle(&self) -> Result<()> {
         let waiting = self.ground.space.lock().waiting();
-        let changed = self.tree().changed(); // a guard must not live through the match
-        match changed {
-            true => self.commit(),
-            false if waiting > MANY_WAITING => self.commit_anyway(),
+        let mut durable = self.durable.lock();
+        match self.is_behind(&durable) || waiting > MANY_WAITING {
+            true => self.commit_holding(&mut durable),
             false => Ok(()),
         }
     }
 
-    /// Makes durable what was changed before the call, if anything was.
+    /// Commits: nothing is left in the log, and freed pages come back.
     pub fn commit(&self) -> Result<()> {
-        if !self.tree().changed() {
-            let durable = self.committing.lock(); // a commit under way may hold it
-            return self.healthy(*durable);
-        }
-        let wanted = self.tree().generation();
-        let mut durable = self.committing.lock();
-        if *durable >= wanted {
-            return Ok(());
-        }
-        self.commit_holding(&mut durable)
-    }
-
-    /// Commits even if nothing was changed: so that freed pages come back.
-    pub fn commit_anyway(&self) -> Result<()> {
-        let mut durable = self.committing.lock();
-        self.commit_holding(&mut durable)
+        self.commit_holding(&mut self.durable.lock())
     }
 
     /// Commits, keeps every page of that generation from then on, and lets `change` record its root: durable too when it
@@ -49,7 +64,7 @@ impl Store {
         change: impl FnOnce(&mut Change<'_>, &Superblock) -> Result<()>,
     ) -> Result<()> {
         drop(self.begin(Some(4))?);
-        let mut durable = self.committing.lock();
+        let mut durable = self.durable.lock();
         let superblock = self.commit_and(&mut durable, true)?;
         let gate = Gate {
             store: self,
@@ -62,7 +77,7 @@ impl Store {
 
     /// Another size, which the next superblock says; durable when it returns. Nothing lies beyond a smaller one.
     pub fn resize(&self, pages: u64) -> Result<()> {
-        let mut durable = self.committing.lock();
+        let mut durable = self.durable.lock();
         {
             let _alone = self.gate.write();
             self.ground.space.lock().resize(pages);
@@ -70,23 +85,76 @@ impl Store {
         self.commit_holding(&mut durable)
     }
 
-    fn healthy(&self, _: u64) -> Result<()> {
+    /// Whether records of the log are missing that were durable.
+    pub fn log_is_broken(&self) -> bool {
+        self.durable.lock().log.is_broken()
+    }
+
+    /// Something is not in the tree of the newest superblock.
+    fn is_behind(&self, durable: &Durable) -> bool {
+        self.tree().changed() || durable.generation > durable.superblocks[0]
+    }
+
+    fn healthy(&self) -> Result<()> {
         match self.failed.load(Relaxed) {
-            true => Err(failure()),
+            true => Err(Error::Io(rustix::io::Errno::IO.into())),
             false => Ok(()),
         }
     }
 
-    fn commit_holding(&self, durable: &mut u64) -> Result<()> {
+    fn record_or_commit(&self, durable: &mut Durable) -> Result<()> {
+        self.healthy()?;
+        match self.record(durable)? {
+            true => Ok(()),
+            false => self.commit_holding(durable),
+        }
+    }
+
+    /// Ends the generation with a record of the log; false if it takes a commit.
+    fn record(&self, durable: &mut Durable) -> Result<bool> {
+        if self.ground.space.lock().waiting() > TOO_MANY_WAITING {
+            return Ok(false);
+        }
+        let Some(record) = self.end_generation()? else {
+            return Ok(false);
+        };
+        let pages = &self.ground.pages;
+        if !matches!(durable.log.append(pages, &record), Ok(true)) {
+            self.touched.lock().refuse();
+            return Ok(false);
+        }
+        if let Err(error) = pages.device.flush() {
+            self.failed.store(true, Relaxed);
+            return Err(error);
+        }
+        durable.generation = record.generation;
+        self.newest.store(record.generation, Relaxed);
+        Ok(true)
+    }
+
+    /// What changed in this generation, and the next one begins; `None`: it takes a commit.
+    fn end_generation(&self) -> Result<Option<Record>> {
+        let _alone = self.gate.write();
+        let mut tree = self.tree.write();
+        let mut touched = self.touched.lock();
+        let record = touched.record(&self.ground, &tree, self.next_inode())?;
+        if let Some(record) = &record {
+            touched.forget();
+            tree.begin(record.generation + 1);
+        }
+        Ok(record)
+    }
+
+    fn commit_holding(&self, durable: &mut Durable) -> Result<()> {
         match self.read_only {
             true => Ok(()),
             false => self.commit_and(durable, false).map(drop),
         }
     }
 
-    fn commit_and(&self, durable: &mut u64, keep: bool) -> Result<Superblock> {
-        self.healthy(*durable)?;
-        let superblock = self.seal(keep)?;
+    fn commit_and(&self, durable: &mut Durable, keep: bool) -> Result<Superblock> {
+        self.healthy()?;
+        let superblock = self.seal(durable, keep)?;
         let device = &self.ground.pages.device;
         let written = device
             .flush()
@@ -96,29 +164,37 @@ impl Store {
             self.failed.store(true, Relaxed);
             return Err(error);
         }
-        *durable = superblock.generation;
-        self.durable.store(*durable, Relaxed);
-        self.release(*durable);
+        *durable = Durable {
+            generation: superblock.generation,
+            superblocks: [superblock.generation, durable.superblocks[0]],
+            log: Log::new(superblock.generation, superblock.log, superblock.log_start),
+        };
+        self.newest.store(superblock.generation, Relaxed);
+        self.release(superblock.generation);
         Ok(superblock)
     }
 
-    /// Writes the nodes of this generation, the map of used pages among them.
-    fn seal(&self, keep: bool) -> Result<Superblock> {
+    /// Writes the nodes that changed, the map of used pages among them.
+    fn seal(&self, durable: &Durable, keep: bool) -> Result<Superblock> {
         let _alone = self.gate.write();
         let mut tree = self.tree.write();
         self.write_map(&mut tree)?;
-        let generation = tree.generation();
-        tree.seal(&self.ground)?;
+        let generation = next_generation(tree.generation(), durable.superblocks);
+        tree.seal(&self.ground, generation)?;
+        self.touched.lock().forget();
         if keep {
             self.ground.kept.store(generation, Relaxed);
         }
         let mut space = self.ground.space.lock();
         space.seal(generation);
+        let (log, log_start) = durable.log.next();
         Ok(Superblock {
             generation,
             root: tree.root(),
             pages: space.pages(),
             next_inode: self.next_inode(),
+            log,
+            log_start,
         })
     }
 
@@ -162,6 +238,9 @@ impl Store {
     }
 }
 
-fn failure() -> Error {
-    Error::Io(rustix::io::Errno::IO.into())
+/// The first generation from `least` on whose superblock does not take the place of one of these.
+fn next_generation(least: u64, superblocks: [u64; 2]) -> u64 {
+    let taken = superblocks.map(layout::slot);
+    let free = |generation: &u64| !taken.contains(&layout::slot(*generation));
+    (least..).find(free).unwrap_or(least)
 }

@@ -1,4 +1,4 @@
-//! Changing the tree: items are put and removed in nodes of this generation.
+//! Changing the tree: items are put and removed in nodes that are younger than the last seal.
 use super::{Seen, Tree};
 use crate::fs::{Damage, Error, Result};
 use crate::image::ground::Ground;
@@ -67,12 +67,12 @@ impl Tree {
         }
     }
 
-    /// A node of this generation: only those are changed.
+    /// A node that is younger than the last seal: only those are changed.
     pub(super) fn node(&mut self, page: u64) -> Result<&mut Node> {
         self.dirty.get_mut(&page).ok_or(Damage::Malformed.into())
     }
 
-    /// A copy of a node in this generation; the old page is dropped. Gives the new page.
+    /// A copy of a node that can be changed; the old page is dropped. Gives the new page.
     fn copy(&mut self, ground: &Ground, at: &Pointer, level: Option<u8>) -> Result<u64> {
         let node = match self.see(ground, at, level)? {
             Seen::Dirty(_) => return Ok(at.page),
@@ -261,8 +261,10 @@ impl Tree {
         }
         target.append(&from);
         self.node(page)?.remove(left + 1);
-        self.dirty.remove(&other.page);
-        ground.drop_page(&other, self.generation);
+        match self.dirty(&other) {
+            Some(_) => self.drop_dirty(ground, other.page),
+            None => ground.drop_page(&other, self.generation),
+        }
         Ok(true)
     }
 

@@ -4,8 +4,8 @@
 //! everything twice, takes bytes on trust that are authenticated page by page below it, and lends tables only within
 //! transactions. One tree whose pointers carry the tags needs neither.
 //!
-//! A node that is changed moves to a new page first and stays in memory ("dirty") until the commit, with the present
-//! generation in the pointer to it; what an older generation wrote is never changed. A change either happens or leaves
+//! A node that is changed moves to a new page first and stays in memory ("dirty") until the tree is sealed, with a later
+//! generation than the last seal's in the pointer to it; what was sealed is never changed. A change either happens or leaves
 //! the tree as it was: everything that can fail (reading, taking pages) is done on the way down.
 mod edit;
 mod seal;
@@ -23,15 +23,17 @@ const HIGHEST: u8 = 20;
 /// A tree: of the volume, or of a snapshot.
 pub struct Tree {
     root: Pointer,
+    /// The last generation that was sealed: what superblocks refer to.
+    sealed: u64,
     /// The generation that is being made.
     generation: u64,
-    /// Nodes of this generation, by page.
+    /// Nodes that changed since, by page.
     dirty: HashMap<u64, Node>,
-    /// Something changed since the last commit.
+    /// Something changed in this generation.
     changed: bool,
 }
 
-/// A node to look at: of this generation, or from the cache.
+/// A node to look at: one that waits for the seal, or from the cache.
 enum Seen<'a> {
     Dirty(&'a Node),
     Clean(Arc<Node>),
@@ -51,27 +53,28 @@ impl std::ops::Deref for Seen<'_> {
 pub type Sink<'a> = dyn FnMut(&[u8], &[u8]) -> Result<bool> + 'a;
 
 impl Tree {
-    /// The tree that a superblock or snapshot refers to.
-    pub fn open(root: Pointer, generation: u64) -> Self {
+    /// The tree of a generation, to which a superblock or snapshot refers.
+    pub fn open(root: Pointer, sealed: u64) -> Self {
         Self {
             root,
-            generation,
+            sealed,
+            generation: sealed + 1,
             dirty: HashMap::new(),
             changed: false,
         }
     }
 
-    /// An empty tree.
-    pub fn empty(ground: &Ground, generation: u64, epoch: u8) -> Result<Self> {
+    /// An empty tree, which the first generation seals.
+    pub fn empty(ground: &Ground, epoch: u8) -> Result<Self> {
         let page = ground.take_node()?;
         let root = Pointer {
             page,
             epoch,
             kind: Kind::Node,
-            generation,
+            generation: 1,
             tag: [0; 16],
         };
-        let mut tree = Self::open(root, generation);
+        let mut tree = Self::open(root, 0);
         tree.dirty.insert(page, Node::new(0));
         tree.changed = true;
         Ok(tree)
@@ -87,12 +90,18 @@ impl Tree {
         self.generation
     }
 
-    /// Nodes in memory that wait for the commit.
+    /// What came before is durable, or will be before anything else: from now on another generation is made.
+    pub fn begin(&mut self, generation: u64) {
+        self.generation = generation;
+        self.changed = false;
+    }
+
+    /// Nodes in memory that wait for the seal.
     pub fn dirty_nodes(&self) -> usize {
         self.dirty.len()
     }
 
-    /// Something changed since the last commit.
+    /// Something changed in this generation.
     pub fn changed(&self) -> bool {
         self.changed
     }
@@ -108,10 +117,10 @@ impl Tree {
         }
     }
 
-    /// Only what this generation makes is dirty.
+    /// Only what is younger than the last seal is dirty.
     fn dirty(&self, at: &Pointer) -> Option<&Node> {
-        let this = at.generation == self.generation;
-        this.then(|| self.dirty.get(&at.page)).flatten()
+        let young = at.generation > self.sealed;
+        young.then(|| self.dirty.get(&at.page)).flatten()
     }
 
     /// The value of a key, shown to `look`.

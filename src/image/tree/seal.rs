@@ -1,4 +1,4 @@
-//! Sealing a generation: its nodes get their tags, the lowest first, and are written.
+//! Sealing: nodes that changed get their tags, the lowest first, and are written.
 use super::Tree;
 use crate::fs::{Damage, Result};
 use crate::image::ground::Ground;
@@ -8,7 +8,7 @@ use crate::image::pointer::{Kind, Pointer};
 /// Nodes written by one call, at most.
 const BATCH: usize = 256;
 
-/// The nodes of a generation, in the order of their pages.
+/// The nodes that are written, in the order of their pages.
 struct Sealed {
     pages: Vec<u64>,
     cipher: Vec<u8>,
@@ -16,9 +16,10 @@ struct Sealed {
 }
 
 impl Tree {
-    /// Writes every node of this generation and begins the next one. On an error nothing has changed, and it can be
-    /// tried again. Does not flush.
-    pub fn seal(&mut self, ground: &Ground) -> Result<()> {
+    /// Writes every node that changed as this generation, which is not older than the present one, and begins the next.
+    /// On an error nothing has changed, and it can be tried again. Does not flush.
+    pub fn seal(&mut self, ground: &Ground, generation: u64) -> Result<()> {
+        self.generation = generation;
         let mut pages: Vec<u64> = self.dirty.keys().copied().collect();
         pages.sort_unstable();
         let mut sealed = Sealed {
@@ -35,8 +36,8 @@ impl Tree {
                 ground.remember(at, node);
             }
         }
-        self.generation += 1;
-        self.changed = false;
+        self.sealed = generation;
+        self.begin(generation + 1);
         Ok(())
     }
 
@@ -45,7 +46,7 @@ impl Tree {
         let below = if node.level() > 0 { node.count() } else { 0 };
         let children: Result<Vec<_>> = (0..below).map(|index| node.child(index)).collect();
         for (index, child) in children?.into_iter().enumerate() {
-            if child.generation == self.generation {
+            if child.generation > self.sealed {
                 let pointer = self.seal_node(ground, child.page, sealed)?.encode();
                 self.node(page)?.replace(index, &pointer);
             }

@@ -22,7 +22,7 @@ fn ground(pages: u64) -> Ground {
     );
     let device = Device::new(file, true, None).unwrap();
     let pages_of = Pages::new(device, Arc::new(keys.unwrap()));
-    Ground::new(pages_of, Space::new(pages))
+    Ground::new(pages_of, Space::new(pages, 0))
 }
 
 /// A generator that needs no crate: the order of the keys is all that matters.
@@ -49,7 +49,7 @@ fn the_tree_is_a_map() {
     for seed in 1..9_u64 {
         let ground = ground(8192);
         let before = ground.space.lock().available();
-        let mut tree = Tree::empty(&ground, 1, 1).unwrap();
+        let mut tree = Tree::empty(&ground, 1).unwrap();
         let mut map = BTreeMap::new();
         let mut state = seed * 0x9e37_79b9;
         for step in 0..6000_u64 {
@@ -67,13 +67,14 @@ fn the_tree_is_a_map() {
                 assert_eq!(had, map.insert(key, value));
             }
             if step % 500 == 499 {
-                tree.seal(&ground).unwrap();
+                let sealed = tree.generation();
+                tree.seal(&ground, sealed).unwrap();
                 let generation = tree.generation();
                 ground.space.lock().seal(generation - 1);
                 let ranges = ground.space.lock().release(generation - 1);
                 ground.space.lock().unhold(ranges);
                 ground.forget_all();
-                tree = Tree::open(tree.root(), generation);
+                tree = Tree::open(tree.root(), generation - 1);
                 same(&tree, &ground, &map);
             }
         }
@@ -94,7 +95,7 @@ fn the_tree_is_a_map() {
 #[test]
 fn a_full_ground_changes_nothing() {
     let ground = ground(2048);
-    let mut tree = Tree::empty(&ground, 1, 1).unwrap();
+    let mut tree = Tree::empty(&ground, 1).unwrap();
     let mut map = BTreeMap::new();
     for number in 0_u64.. {
         let (key, value) = (number.to_be_bytes().to_vec(), vec![1; 1500]);

@@ -1,0 +1,96 @@
+//! Which items changed since the last durable generation, and which bytes of them.
+use super::record::{Change, Record};
+use crate::fs::Result;
+use crate::image::ground::Ground;
+use crate::image::tree::Tree;
+use std::collections::HashMap;
+use std::ops::Range;
+
+/// More than these are not worth counting: the next commit writes the tree.
+const MANY: usize = 8192;
+
+/// See above.
+#[derive(Default)]
+pub struct Touched {
+    /// Bytes of a value that is as long as before; `None`: all of it, or it is gone.
+    items: HashMap<Vec<u8>, Option<Range<usize>>>,
+    too_many: bool,
+}
+
+impl Touched {
+    /// An item changed, in this [`part`].
+    pub fn add(&mut self, key: Vec<u8>, part: Option<Range<usize>>) {
+        if self.too_many {
+            return;
+        }
+        self.items
+            .entry(key)
+            .and_modify(|bytes| {
+                *bytes = match (bytes.take(), &part) {
+                    (Some(one), Some(other)) => Some(joined(one, other)),
+                    _ => None,
+                }
+            })
+            .or_insert(part);
+        if self.items.len() > MANY {
+            self.refuse();
+        }
+    }
+
+    /// All is durable.
+    pub fn forget(&mut self) {
+        *self = Self::default();
+    }
+
+    /// No record can say what happened: the next commit writes the tree.
+    pub fn refuse(&mut self) {
+        self.items = HashMap::new();
+        self.too_many = true;
+    }
+
+    /// The record that makes it so; `None`: there is too much.
+    pub fn record(&self, ground: &Ground, tree: &Tree, next_inode: u64) -> Result<Option<Record>> {
+        if self.too_many {
+            return Ok(None);
+        }
+        let mut items = Vec::with_capacity(self.items.len());
+        for (key, bytes) in &self.items {
+            let change = tree.look(ground, key, |value| {
+                bytes.clone().map_or_else(
+                    || Change::Whole(value.to_vec()),
+                    |part| Change::Part(part.start, value[part].to_vec()),
+                )
+            })?;
+            items.push((key.clone(), change.unwrap_or(Change::Gone)));
+        }
+        Ok(Some(Record {
+            generation: tree.generation(),
+            next_inode,
+            items,
+        }))
+    }
+}
+
+/// Bytes are compared in pieces as large as this.
+const PIECE: usize = 16;
+
+/// The bytes of a value that is as long as before, from the first piece that differs to the last; `None`: all of it.
+pub fn part(before: Option<&[u8]>, after: &[u8]) -> Option<Range<usize>> {
+    let before = before.filter(|before| before.len() == after.len())?;
+    let pieces = || before.chunks(PIECE).zip(after.chunks(PIECE)).enumerate();
+    let mut differ = pieces().filter(|(_, (one, other))| one != other);
+    let first = differ.next().map_or(0, |(at, _)| at * PIECE);
+    let mut differ = pieces().rev().filter(|(_, (one, other))| one != other);
+    let end = differ.next().map_or(first, |(at, _)| (at + 1) * PIECE);
+    Some(first..end.min(after.len()))
+}
+
+fn joined(one: Range<usize>, other: &Range<usize>) -> Range<usize> {
+    if one.is_empty() {
+        return other.clone();
+    }
+    if other.is_empty() {
+        return one;
+    }
+    one.start.min(other.start)..one.end.max(other.end)
+}

@@ -1,0 +1,300 @@
+//! The log: what an fsync costs, and what becomes of an image that crashed with records in it.
+use super::{Seen, bytes, find, fresh, look, open, put, sound};
+use crate::kinds::ImageVolume;
+use cryptfs::fs::{FileSystem, ROOT};
+use cryptfs::image::device::{Op, Recorder};
+use cryptfs::image::{Image, OpenError, Options, check, layout};
+use std::collections::BTreeMap;
+use std::ffi::OsStr;
+use std::os::unix::fs::FileExt;
+use std::path::Path;
+use std::sync::{Arc, Mutex};
+
+const PAGE: usize = layout::PAGE;
+const MIB: u64 = 16;
+
+/// Where each record begins, and how many pages it has.
+#[derive(Default)]
+struct Tape(Mutex<Vec<Op>>);
+
+impl Recorder for Tape {
+    fn record(&self, op: Op) {
+        self.0.lock().expect("no panic").push(op);
+    }
+}
+
+fn recorded(dir: &Path, tape: &Arc<Tape>) -> Image {
+    let options = Options {
+        recorder: Some(tape.clone()),
+        ..Options::default()
+    };
+    ImageVolume.open_on(dir, &options).expect("open")
+}
+
+fn in_log(page: u64) -> bool {
+    (layout::LOG..layout::LOG + layout::log(MIB << 8)).contains(&page)
+}
+
+/// First page and pages of each write.
+fn writes(ops: &[Op]) -> Vec<(u64, u64)> {
+    ops.iter()
+        .filter_map(|op| match op {
+            Op::Write { offset, data } => Some((offset / PAGE as u64, (data.len() / PAGE) as u64)),
+            Op::Punch { .. } | Op::Flush => None,
+        })
+        .collect()
+}
+
+#[test]
+fn an_fsync_writes_a_page_and_flushes_once() {
+    let home = tempfile::tempdir().expect("a directory");
+    fresh(home.path(), MIB).close().expect("close");
+    let tape = Arc::new(Tape::default());
+    let image = recorded(home.path(), &tape);
+    put(&image, "/a", &bytes(1, 40_000)).expect("put");
+    image.sync().expect("sync");
+    tape.0.lock().expect("no panic").clear();
+    let node = find(&image, "/a").expect("find");
+    image
+        .write(node, 0, 8192, &bytes(2, PAGE), false)
+        .expect("write");
+    image.sync().expect("sync");
+    let ops = tape.0.lock().expect("no panic");
+    let [(data, 1), (record, 1)] = writes(&ops)[..] else {
+        panic!("the page and the record are written, and nothing else");
+    };
+    assert!(!in_log(data) && in_log(record));
+    assert_eq!(ops.len(), 3);
+    assert_eq!(ops.last(), Some(&Op::Flush));
+}
+
+/// An image that crashed: its bytes, what was there after each of its records, and where these are.
+struct Crashed {
+    bytes: Vec<u8>,
+    looks: Vec<BTreeMap<Vec<u8>, Seen>>,
+    records: Vec<(u64, u64)>,
+    /// Where the content that each of them refers to was written.
+    contents: Vec<Vec<(u64, u64)>>,
+}
+
+/// Some records, of one page and of more, with content of their own and without. `before`: logs that were there before.
+fn crashed(dir: &Path, before: u64) -> Crashed {
+    let image = fresh(dir, MIB);
+    for round in 0..before {
+        put(&image, "/earlier", &bytes(round + 50, 9000)).expect("put");
+        image.sync().expect("sync");
+    }
+    put(&image, "/old", &bytes(9, 50_000)).expect("put");
+    image.close().expect("close");
+    drop(image);
+    let tape = Arc::new(Tape::default());
+    let image = recorded(dir, &tape);
+    let mut crashed = Crashed {
+        bytes: Vec::new(),
+        looks: vec![look(&image).0],
+        records: Vec::new(),
+        contents: Vec::new(),
+    };
+    for round in 1..6_u64 {
+        tape.0.lock().expect("no panic").clear();
+        for number in 0..2 * round {
+            let length = [1500, 9000, 30][(number % 3) as usize];
+            put(
+                &image,
+                &format!("/{round}-{number}"),
+                &bytes(round * 16 + number, length),
+            )
+            .expect("put");
+        }
+        put(&image, "/old", &bytes(round, 50_000)).expect("put");
+        image.sync().expect("sync");
+        let writes = writes(&tape.0.lock().expect("no panic"));
+        let (records, content): (Vec<_>, Vec<_>) = writes.iter().partition(|(at, _)| in_log(*at));
+        assert_eq!(records.len(), 1, "a sync is a record: {writes:?}");
+        crashed.records.extend(records);
+        crashed.contents.push(content);
+        crashed.looks.push(look(&image).0);
+    }
+    drop(image); // without close
+    crashed.bytes = std::fs::read(dir.join(ImageVolume::NAME)).expect("read");
+    crashed
+}
+
+/// Read-only or not, an image shows what its records say, again and again; a commit makes it the tree's.
+#[test]
+fn what_the_log_says_is_there() {
+    let home = tempfile::tempdir().expect("a directory");
+    let crashed = crashed(home.path(), 3);
+    let last = crashed.looks.last().expect("looks");
+    for _ in 0..2 {
+        let image = ImageVolume.open_on(home.path(), &to_read()).expect("open");
+        assert!(look(&image).0 == *last);
+        sound(&image);
+    }
+    let image = open(home.path());
+    assert!(look(&image).0 == *last);
+    sound(&image);
+    let generation = image.generation();
+    drop(image); // nothing was changed
+    let image = open(home.path());
+    assert_eq!(image.generation(), generation);
+    put(&image, "/new", b"new").expect("put");
+    image.sync().expect("sync");
+    let now = look(&image).0;
+    drop(image);
+    let image = open(home.path());
+    assert!(look(&image).0 == now && image.generation() > generation);
+    sound(&image);
+}
+
+/// Every page of the log damaged in turn: without the last record the image is as it was before that, which nobody can
+/// tell from a power cut; where one before it is missing the image is refused, and put right without it.
+#[test]
+fn a_log_with_a_hole_is_refused() {
+    let home = tempfile::tempdir().expect("a directory");
+    let crashed = crashed(home.path(), 3);
+    let file = ImageVolume.fd(home.path());
+    let page_at = |page: u64| crashed.bytes[page as usize * PAGE..][..PAGE].to_vec();
+    let last = crashed.records.len() - 1;
+    for (index, (first, count)) in crashed.records.iter().enumerate() {
+        for page in *first..first + count {
+            let mut flipped = page_at(page);
+            flipped[(page as usize * 101) % PAGE] ^= 4;
+            let log = layout::LOG..layout::LOG + layout::log(MIB << 8);
+            let others = log.filter(|other| *other != page).map(page_at);
+            for forged in [vec![0; PAGE], flipped].into_iter().chain(others) {
+                file.write_all_at(&crashed.bytes, 0).expect("write");
+                file.write_all_at(&forged, page * PAGE as u64)
+                    .expect("write");
+                match ImageVolume.open_on(home.path(), &to_read()) {
+                    Ok(image) => {
+                        assert_eq!(index, last, "page {page}");
+                        assert!(look(&image).0 == crashed.looks[last]);
+                    }
+                    Err(OpenError::BrokenLog) => assert!(index < last, "page {page}"),
+                    Err(error) => panic!("{error}"),
+                }
+            }
+            if index < last {
+                repaired(home.path(), &crashed.looks[index]);
+            }
+        }
+    }
+}
+
+/// A check tells, a repair goes on with what was there before the missing record.
+fn repaired(dir: &Path, want: &BTreeMap<Vec<u8>, Seen>) {
+    for repair in [false, true] {
+        let options = Options {
+            read_only: !repair,
+            accept_broken_log: true,
+            ..Options::default()
+        };
+        let image = ImageVolume.open_on(dir, &options).expect("open");
+        let mut found = Vec::new();
+        check::check(&image, repair, &(), &mut |finding| {
+            found.push(finding.clone())
+        })
+        .expect("check");
+        assert_eq!(found.len(), 1, "{found:?}");
+        assert_eq!(
+            (&found[0].problem, found[0].repaired),
+            (&check::Problem::Log, repair)
+        );
+        assert!(look(&image).0 == *want);
+    }
+    let image = open(dir);
+    assert!(look(&image).0 == *want);
+    sound(&image);
+}
+
+/// Content of the last record that is not there: a power cut, and the record never counted. Of an earlier one, which was
+/// durable: an error at its place, also where of the record after it there is only a part.
+#[test]
+fn a_record_without_its_content() {
+    let home = tempfile::tempdir().expect("a directory");
+    let crashed = crashed(home.path(), 0);
+    let file = ImageVolume.fd(home.path());
+    let write = |bytes: &[u8], page: u64| {
+        let written = file.write_all_at(bytes, page * PAGE as u64);
+        written.expect("write");
+    };
+    let last = crashed.records.len() - 1;
+    let (cut, pages) = crashed.records[last];
+    assert!(pages > 1);
+    let mut errors = 0;
+    for (record, part_of_last) in [(last, false), (last - 1, false), (last - 1, true)] {
+        let contents = crashed.contents[record].iter();
+        for page in contents.flat_map(|(first, count)| *first..first + count) {
+            write(&crashed.bytes, 0);
+            write(&[0; PAGE], page);
+            if part_of_last {
+                write(&[0; PAGE], cut);
+            }
+            let image = open(home.path());
+            let (seen, lost) = look(&image);
+            assert!(lost.is_empty());
+            let want = &crashed.looks[if record == last || part_of_last {
+                last
+            } else {
+                last + 1
+            }];
+            if record == last {
+                assert!(seen == *want, "page {page}");
+                sound(&image);
+                continue;
+            }
+            assert!(seen.keys().eq(want.keys()));
+            for (path, seen) in &seen {
+                match seen.content {
+                    Err(_) => errors += 1,
+                    Ok(_) => assert!(*seen == want[path], "page {page}: {path:?}"),
+                }
+            }
+        }
+    }
+    assert!(errors > 3, "{errors}");
+}
+
+/// Logs go round their area, through sessions that end well and that do not.
+#[test]
+fn a_log_goes_round() {
+    let home = tempfile::tempdir().expect("a directory");
+    drop(fresh(home.path(), MIB));
+    let tape = Arc::new(Tape::default());
+    let mut begun = std::collections::BTreeSet::new();
+    for session in 0..30_u64 {
+        let image = recorded(home.path(), &tape);
+        for round in 0..1 + session * 3 {
+            let name = format!("/{}", (session + round) % 7);
+            put(&image, &name, &bytes(session * 64 + round, 3000)).expect("put");
+            if round % 5 == 4 {
+                let _ = image.unlink(ROOT, OsStr::new(&name[1..]));
+            }
+            image.sync().expect("sync");
+        }
+        let now = look(&image).0;
+        if session % 3 == 0 {
+            image.close().expect("close");
+        }
+        drop(image);
+        let ops = std::mem::take(&mut *tape.0.lock().expect("no panic"));
+        begun.extend(
+            writes(&ops)
+                .into_iter()
+                .map(|(first, _)| first)
+                .filter(|at| in_log(*at)),
+        );
+        let image = open(home.path());
+        assert!(look(&image).0 == now, "session {session}");
+        sound(&image);
+    }
+    assert!(begun.len() as u64 > layout::log(MIB << 8) / 2, "{begun:?}");
+}
+
+fn to_read() -> Options {
+    Options {
+        read_only: true,
+        ..Options::default()
+    }
+}
