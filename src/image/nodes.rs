@@ -8,7 +8,8 @@ use std::sync::atomic::AtomicBool;
 /// A node that is referenced or open.
 #[derive(Default)]
 pub struct Node {
-    /// Shared by readers of the content, alone for who changes it.
+    /// Shared by readers of the content and by those who replace whole pages of it, alone for any other change. A page
+    /// that was looked up while it is shared may be gone when it is read.
     pub content: RwLock<()>,
     /// Made without a name, and may never have one.
     pub unlinkable: AtomicBool,

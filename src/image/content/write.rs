@@ -17,23 +17,35 @@ impl Core {
     pub fn write(&self, ino: NodeId, offset: u64, data: &[u8], kill: bool) -> Result<()> {
         let node = self.nodes.get(ino)?;
         self.store.writable()?;
-        let _alone = node.content.write();
         if data.is_empty() {
             return self.store.inode(ino)?.file().map(drop);
         }
-        check_end(offset, data.len() as u64)?;
-        let (mut at, mut rest) = (offset, data);
-        while !rest.is_empty() {
-            let room = BATCH * PAGE as u64 - at % PAGE as u64;
-            let (now, later) = rest.split_at(rest.len().min(room as usize));
-            self.write_batch(ino, at, now, kill)?;
-            at += now.len() as u64;
-            rest = later;
+        let end = check_end(offset, data.len() as u64)?;
+        if are_whole_pages(offset, data) {
+            // Nothing of what is there is needed, and neither size nor kind of the file changes: readers and others who
+            // do the same need not wait.
+            let _shared = node.content.read();
+            let inode = self.store.inode(ino)?.file()?;
+            if paged(&inode) && end <= inode.size {
+                return batches(offset, data)
+                    .try_for_each(|(at, part)| self.replace_batch(ino, at, part, kill));
+            }
         }
-        Ok(())
+        let _alone = node.content.write();
+        batches(offset, data).try_for_each(|(at, part)| self.write_batch(ino, at, part, kill))
     }
 
-    /// Writes one batch. The caller holds the content's lock.
+    /// Writes whole pages inside a file that has pages. The caller shares the content's lock.
+    fn replace_batch(&self, ino: NodeId, offset: u64, data: &[u8], kill: bool) -> Result<()> {
+        let pages = (data.len() / PAGE) as u64;
+        let gate = self.store.begin(Some(pages))?;
+        let mut written = Written::new(self, &gate);
+        written.put(data)?;
+        let end = offset + data.len() as u64;
+        written.finish(|change, new| change.put_written(ino, page_of(offset), new, end, kill))
+    }
+
+    /// Writes one batch. The caller holds the content's lock alone.
     pub(super) fn write_batch(
         &self,
         ino: NodeId,
@@ -64,13 +76,7 @@ impl Core {
             }
         }
         debug_assert_eq!(written.pointers.len() as u64, last - first + 1);
-        written.finish(|change, pointers| {
-            let delta = change.put_pointers(ino, first, pointers)?;
-            let mut inode = change.inode(ino)?;
-            inode.pages = inode.pages.saturating_add_signed(delta);
-            inode.size = inode.size.max(end);
-            change.written(ino, &mut inode, kill)
-        })
+        written.finish(|change, new| change.put_written(ino, first, new, end, kill))
     }
 
     /// What a page of a file holds now.
@@ -167,6 +173,22 @@ impl Change<'_> {
         self.written(ino, &mut inode, kill)
     }
 
+    /// Puts the pointers of what was written up to `end`.
+    fn put_written(
+        &mut self,
+        ino: u64,
+        first: u64,
+        pointers: &[Option<Pointer>],
+        end: u64,
+        kill: bool,
+    ) -> Result<()> {
+        let delta = self.put_pointers(ino, first, pointers)?;
+        let mut inode = self.inode(ino)?;
+        inode.pages = inode.pages.saturating_add_signed(delta);
+        inode.size = inode.size.max(end);
+        self.written(ino, &mut inode, kill)
+    }
+
     /// What a change of content does to the inode, which is put.
     pub(super) fn written(&mut self, ino: u64, inode: &mut InodeRecord, kill: bool) -> Result<()> {
         if kill {
@@ -252,6 +274,22 @@ impl Drop for Written<'_> {
             space.give_back(at.page);
         }
     }
+}
+
+fn are_whole_pages(offset: u64, data: &[u8]) -> bool {
+    offset.is_multiple_of(PAGE as u64) && data.len().is_multiple_of(PAGE)
+}
+
+/// What is written at a time, and where: each but the first begins with a page.
+fn batches(offset: u64, data: &[u8]) -> impl Iterator<Item = (u64, &[u8])> {
+    let (mut at, mut rest) = (offset, data);
+    std::iter::from_fn(move || {
+        let room = BATCH * PAGE as u64 - at % PAGE as u64;
+        let (now, later) = rest.split_at(rest.len().min(room as usize));
+        let batch = (at, now);
+        (at, rest) = (at + now.len() as u64, later);
+        (!now.is_empty()).then_some(batch)
+    })
 }
 
 /// A range cut at its first and last page: the partial pages, and the whole ones between them in one piece.
