@@ -42,7 +42,10 @@ impl Core {
         let mut written = Written::new(self, &gate);
         written.put(data)?;
         let end = offset + data.len() as u64;
-        written.finish(|change, new| change.put_written(ino, page_of(offset), new, end, kill))
+        written.finish(|change, new| {
+            let delta = change.replace_pointers(ino, page_of(offset), new)?;
+            change.written(ino, kill, |inode| inode.extend(delta, end))
+        })
     }
 
     /// Writes one batch. The caller holds the content's lock alone.
@@ -76,7 +79,10 @@ impl Core {
             }
         }
         debug_assert_eq!(written.pointers.len() as u64, last - first + 1);
-        written.finish(|change, new| change.put_written(ino, first, new, end, kill))
+        written.finish(|change, new| {
+            let delta = change.put_pointers(ino, first, new)?;
+            change.written(ino, kill, |inode| inode.extend(delta, end))
+        })
     }
 
     /// What a page of a file holds now.
@@ -158,7 +164,7 @@ impl Core {
 
 impl Change<'_> {
     fn write_inline(&mut self, ino: u64, offset: u64, data: &[u8], kill: bool) -> Result<()> {
-        let mut inode = self.inode(ino)?.file()?;
+        let inode = self.inode(ino)?.file()?;
         let place = key::inline(ino);
         let mut content = Zeroizing::new(match inode.size {
             0 => Vec::new(),
@@ -169,36 +175,29 @@ impl Change<'_> {
         content.resize(size, 0);
         content[start..end].copy_from_slice(data);
         self.put_chunks(&place, &content)?;
-        inode.size = size as u64;
-        self.written(ino, &mut inode, kill)
+        self.written(ino, kill, |inode| inode.size = size as u64)
     }
 
-    /// Puts the pointers of what was written up to `end`.
-    fn put_written(
+    /// What a change of content does to the inode, after `edit`.
+    pub(super) fn written(
         &mut self,
         ino: u64,
-        first: u64,
-        pointers: &[Option<Pointer>],
-        end: u64,
         kill: bool,
+        edit: impl FnOnce(&mut InodeRecord),
     ) -> Result<()> {
-        let delta = self.put_pointers(ino, first, pointers)?;
-        let mut inode = self.inode(ino)?;
-        inode.pages = inode.pages.saturating_add_signed(delta);
-        inode.size = inode.size.max(end);
-        self.written(ino, &mut inode, kill)
-    }
-
-    /// What a change of content does to the inode, which is put.
-    pub(super) fn written(&mut self, ino: u64, inode: &mut InodeRecord, kill: bool) -> Result<()> {
-        if kill {
-            inode.kill_privileges();
-        }
+        let mut inode = self.edit(ino, |inode| {
+            edit(inode);
+            if kill {
+                inode.kill_privileges();
+            }
+            inode.modified(inode::now());
+            inode.clone()
+        })?;
         if inode.has(CAPABILITY) {
-            self.drop_capability(ino, inode)?;
+            self.drop_capability(ino, &mut inode)?;
+            self.put_inode(ino, &inode)?;
         }
-        inode.modified(inode::now());
-        self.put_inode(ino, inode)
+        Ok(())
     }
 }
 

@@ -45,6 +45,20 @@ impl<'a> Change<'a> {
         Ok(())
     }
 
+    /// Lets `edit` write over the value of an item, whose length stays; `None` if there is no such item.
+    pub fn amend<T>(
+        &mut self,
+        key: &[u8],
+        edit: impl FnOnce(&mut [u8]) -> Result<T>,
+    ) -> Result<Option<T>> {
+        let undo = &mut self.undo;
+        let edited = self.tree.amend(self.ground, key, |value| {
+            undo.push((key.to_vec(), Some(value.to_vec())));
+            edit(value)
+        })?;
+        edited.transpose()
+    }
+
     /// Writes the nodes on the way to an item to other places.
     pub fn rewrite(&mut self, key: &[u8]) -> Result<()> {
         match self.tree.get(self.ground, key)? {
@@ -84,10 +98,25 @@ impl<'a> Change<'a> {
     pub(super) fn take_back(&mut self) -> Result<()> {
         for (key, before) in std::mem::take(&mut self.undo).into_iter().rev() {
             match before {
-                Some(value) => self.tree.put(self.ground, &key, &value)?,
-                None => self.tree.remove(self.ground, &key)?,
-            };
+                Some(value) => self.put_back(&key, &value)?,
+                None => drop(self.tree.remove(self.ground, &key)?),
+            }
         }
         Ok(())
+    }
+
+    /// Takes no page where the length is the same: what was amended in the last free pages can be taken back.
+    fn put_back(&mut self, key: &[u8], before: &[u8]) -> Result<()> {
+        let same = self.tree.amend(self.ground, key, |now| {
+            let same = now.len() == before.len();
+            if same {
+                now.copy_from_slice(before);
+            }
+            same
+        })?;
+        match same {
+            Some(true) => Ok(()),
+            _ => self.tree.put(self.ground, key, before).map(drop),
+        }
     }
 }
