@@ -1,7 +1,7 @@
 //! What the caller has references to. A node's number is its inode's, and no inode's number comes twice.
 use crate::fs::{Error, NodeId, ROOT, Result};
 use parking_lot::{Mutex, RwLock};
-use std::collections::HashMap;
+use rustc_hash::FxHashMap;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
@@ -26,7 +26,7 @@ struct Held {
 
 /// All of them.
 #[derive(Default)]
-pub struct Nodes(Mutex<HashMap<NodeId, Held>>);
+pub struct Nodes(Mutex<FxHashMap<NodeId, Held>>);
 
 impl Nodes {
     /// A node that the caller has.

@@ -14,7 +14,7 @@ use super::ground::Ground;
 use super::node::Node;
 use super::pointer::{Kind, Pointer};
 use crate::fs::{Damage, Error, Result};
-use std::collections::HashMap;
+use rustc_hash::FxHashMap;
 use std::sync::Arc;
 
 /// The greatest height: far above what 2^48 pages can fill.
@@ -26,7 +26,7 @@ pub struct Tree {
     /// The generation that is being made.
     generation: u64,
     /// Nodes of this generation, by page.
-    dirty: HashMap<u64, Node>,
+    dirty: FxHashMap<u64, Node>,
     /// Something changed since the last commit.
     changed: bool,
 }
@@ -56,7 +56,7 @@ impl Tree {
         Self {
             root,
             generation,
-            dirty: HashMap::new(),
+            dirty: FxHashMap::default(),
             changed: false,
         }
     }
