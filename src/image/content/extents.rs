@@ -4,6 +4,7 @@ use crate::image::items::Items;
 use crate::image::key;
 use crate::image::pointer::{self, Kind, Pointer};
 use crate::image::store::Change;
+use std::ops::RangeInclusive;
 
 /// Pages whose pointers share an item.
 pub const GROUP: u64 = 16;
@@ -14,13 +15,17 @@ pub type Group = [Option<Pointer>; GROUP as usize];
 /// Reads an item's pointers.
 pub fn decode(bytes: &[u8]) -> Result<Group> {
     let mut group = Group::default();
-    if bytes.len() > pointer::SIZE * group.len() || !bytes.len().is_multiple_of(pointer::SIZE) {
-        return Err(Damage::Malformed.into());
-    }
-    for (slot, bytes) in group.iter_mut().zip(bytes.as_chunks().0) {
+    for (slot, bytes) in group.iter_mut().zip(slots(bytes)?) {
         *slot = decode_one(bytes)?;
     }
     Ok(group)
+}
+
+fn slots(bytes: &[u8]) -> Result<&[[u8; pointer::SIZE]]> {
+    match bytes.as_chunks() {
+        (slots, []) if slots.len() <= GROUP as usize => Ok(slots),
+        _ => Err(Damage::Malformed.into()),
+    }
 }
 
 fn decode_one(bytes: &[u8; pointer::SIZE]) -> Result<Option<Pointer>> {
@@ -32,9 +37,14 @@ fn decode_one(bytes: &[u8; pointer::SIZE]) -> Result<Option<Pointer>> {
 
 /// Each page of an item, and its pointer.
 pub fn pages(key: &[u8], value: &[u8]) -> Result<impl Iterator<Item = (u64, Option<Pointer>)>> {
+    Ok(numbers(key)?.zip(decode(value)?))
+}
+
+/// The pages of an item.
+fn numbers(key: &[u8]) -> Result<RangeInclusive<u64>> {
     let group = key::number(key).ok_or(Damage::Malformed)?;
     let base = group.checked_mul(GROUP).ok_or(Damage::Malformed)?;
-    Ok((base..=base + (GROUP - 1)).zip(decode(value)?))
+    Ok(base..=base + (GROUP - 1))
 }
 
 /// Consecutive pages' pointers by the item that holds them: the first of its pages that is among them, and theirs.
@@ -71,12 +81,12 @@ pub fn pointers(
     let mut found = vec![None; (last - first + 1) as usize];
     let from = key::extent(ino, first / GROUP);
     items.each(&key::extents(ino), &from, &mut |key, value| {
-        for (page, at) in pages(key, value)? {
+        for (page, bytes) in numbers(key)?.zip(slots(value)?) {
             if page > last {
                 return Ok(true);
             }
             if page >= first {
-                found[(page - first) as usize] = at;
+                found[(page - first) as usize] = decode_one(bytes)?;
             }
         }
         Ok(false)
