@@ -85,6 +85,14 @@ pub fn encode<T: Serialize>(record: &T) -> Vec<u8> {
     bincode::serde::encode_to_vec(record, config()).expect("records encode")
 }
 
+/// Writes a record over one that is as long as it.
+pub fn encode_over<T: Serialize>(record: &T, bytes: &mut [u8]) -> Result<(), Malformed> {
+    match bincode::serde::encode_into_slice(record, bytes, config()) {
+        Ok(used) if used == bytes.len() => Ok(()),
+        _ => Err(Malformed),
+    }
+}
+
 /// A record from authenticated bytes; all of them are used.
 pub fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Malformed> {
     match bincode::serde::decode_from_slice(bytes, config()) {

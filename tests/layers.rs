@@ -69,7 +69,13 @@ const DOORS: [(&str, &[&str]); 8] = [
     ("", &["rustix"]),
     (
         "",
-        &["data_encoding", "parking_lot", "thiserror", "zeroize"],
+        &[
+            "data_encoding",
+            "parking_lot",
+            "rustc_hash",
+            "thiserror",
+            "zeroize",
+        ],
     ),
     ("", &["std", "core", "alloc"]),
 ];

@@ -6,8 +6,8 @@ use super::pointer::{Kind, Pointer};
 use super::space::{Purpose, Space};
 use crate::fs::{Damage, Error, Result};
 use parking_lot::Mutex;
+use rustc_hash::FxHashMap;
 use rustix::io::Errno;
-use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
@@ -133,8 +133,8 @@ pub fn is_full(error: &Error) -> bool {
 /// Two halves: what is found in the old one moves to the young; when the young is full the old is dropped.
 #[derive(Default)]
 struct Cache {
-    young: HashMap<u64, (Pointer, Arc<Node>)>,
-    old: HashMap<u64, (Pointer, Arc<Node>)>,
+    young: FxHashMap<u64, (Pointer, Arc<Node>)>,
+    old: FxHashMap<u64, (Pointer, Arc<Node>)>,
 }
 
 impl Cache {

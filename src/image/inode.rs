@@ -141,6 +141,12 @@ impl InodeRecord {
         })
     }
 
+    /// Content was written up to `end`, on so many more pages.
+    pub fn extend(&mut self, pages: i64, end: u64) {
+        self.pages = self.pages.saturating_add_signed(pages);
+        self.size = self.size.max(end);
+    }
+
     /// Content was changed.
     pub fn modified(&mut self, now: Stamp) {
         self.mtime = now;

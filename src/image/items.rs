@@ -87,10 +87,13 @@ impl Change<'_> {
 
     /// Changes an inode.
     pub fn edit<T>(&mut self, ino: u64, edit: impl FnOnce(&mut InodeRecord) -> T) -> Result<T> {
-        let mut inode = self.inode(ino)?;
-        let out = edit(&mut inode);
-        self.put_inode(ino, &inode)?;
-        Ok(out)
+        let edited = self.amend(&key::inode(ino), |value| {
+            let mut inode = decode(value)?;
+            let out = edit(&mut inode);
+            codec::encode_over(&inode, value).map_err(|_| Damage::Malformed)?;
+            Ok(out)
+        })?;
+        edited.ok_or(Error::Stale)
     }
 
     /// Puts a value in chunks in place of what was there. An empty value is one empty chunk.

@@ -127,6 +127,13 @@ impl Node {
         &self.bytes[at + 4 + key..at + 4 + key + value]
     }
 
+    /// The value of an item, to write over.
+    pub fn value_mut(&mut self, index: usize) -> &mut [u8] {
+        let at = self.place(index);
+        let (key, value) = self.lengths(at);
+        &mut self.bytes[at + 4 + key..at + 4 + key + value]
+    }
+
     /// Where a key is, or where it would be.
     pub fn find(&self, key: &[u8]) -> Result<usize, usize> {
         let (mut low, mut high) = (0, self.count());
@@ -193,10 +200,7 @@ impl Node {
 
     /// Writes over a value of the same length.
     pub fn replace(&mut self, index: usize, value: &[u8]) {
-        let at = self.place(index);
-        let (key, length) = self.lengths(at);
-        debug_assert_eq!(length, value.len());
-        self.bytes[at + 4 + key..at + 4 + key + length].copy_from_slice(value);
+        self.value_mut(index).copy_from_slice(value);
     }
 
     /// Gives the first item another key, which the caller knows to fit; the one it had.

@@ -1,14 +1,15 @@
 //! What the caller has references to. A node's number is its inode's, and no inode's number comes twice.
 use crate::fs::{Error, NodeId, ROOT, Result};
 use parking_lot::{Mutex, RwLock};
-use std::collections::HashMap;
+use rustc_hash::FxHashMap;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 /// A node that is referenced or open.
 #[derive(Default)]
 pub struct Node {
-    /// Shared by readers of the content, alone for who changes it.
+    /// Shared by readers of the content and by those who replace whole pages of it, alone for any other change. A page
+    /// that was looked up while it is shared may be gone when it is read.
     pub content: RwLock<()>,
     /// Made without a name, and may never have one.
     pub unlinkable: AtomicBool,
@@ -25,7 +26,7 @@ struct Held {
 
 /// All of them.
 #[derive(Default)]
-pub struct Nodes(Mutex<HashMap<NodeId, Held>>);
+pub struct Nodes(Mutex<FxHashMap<NodeId, Held>>);
 
 impl Nodes {
     /// A node that the caller has.

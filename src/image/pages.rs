@@ -5,7 +5,7 @@ use super::pointer::{Kind, Pointer};
 use crate::fs::{Damage, Result};
 use crate::volume::keys::{Epoch, FileKeys, Keys};
 use parking_lot::RwLock;
-use std::collections::HashMap;
+use rustc_hash::FxHashMap;
 use std::sync::Arc;
 
 /// The device, and the keys of its pages.
@@ -13,7 +13,7 @@ pub struct Pages {
     /// Where they lie.
     pub device: Device,
     keys: Arc<Keys>,
-    scopes: RwLock<HashMap<(Epoch, u64), Arc<FileKeys>>>,
+    scopes: RwLock<FxHashMap<(Epoch, u64), Arc<FileKeys>>>,
 }
 
 impl Pages {

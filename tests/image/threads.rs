@@ -1,7 +1,8 @@
 //! Several threads at once: nothing waits for ever, everyone reads what he wrote, and the image is whole afterwards.
 use super::{ME, bytes, find, fresh, look, put, sound};
 use crate::model::rng::Rng;
-use cryptfs::fs::{FileSystem, ROOT, Rename};
+use cryptfs::fs::{FileSystem, ROOT, Rename, SetAttr};
+use cryptfs::image::Image;
 use std::ffi::OsStr;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
@@ -46,7 +47,7 @@ fn threads_do_not_see_each_other() {
 }
 
 /// Works in a directory of its own, and now and then renames in one that all share.
-fn work(image: &cryptfs::image::Image, worker: u64) {
+fn work(image: &Image, worker: u64) {
     let mut rng = Rng::new(worker + 1);
     let home = format!("d{worker}");
     image
@@ -77,6 +78,98 @@ fn work(image: &cryptfs::image::Image, worker: u64) {
         if rng.once(20) {
             image.fsync(file, 0, false).expect("fsync");
         }
+    }
+}
+
+/// Pages of one file are written over, read and cut off at once, on an image so full that a page which was replaced is
+/// taken again at once: each page that is read is one that was written, whole.
+#[test]
+fn pages_replaced_while_they_are_read_are_whole() {
+    let home = tempfile::tempdir().expect("a directory");
+    let image = fresh(home.path(), 8);
+    put(&image, "/f", &vec![0; PAGES as usize * PAGE]).expect("put");
+    let node = find(&image, "/f").expect("find");
+    fill(&image);
+    let (done, writers) = (AtomicBool::new(false), 2);
+    std::thread::scope(|scope| {
+        let (image, done) = (&image, &done);
+        let writing: Vec<_> = (0..writers)
+            .map(|number| scope.spawn(move || write_over(image, node, number)))
+            .collect();
+        let mut others = vec![scope.spawn(move || {
+            let mut rng = Rng::new(9);
+            while !done.load(Relaxed) {
+                cut(image, node, rng.below(PAGES));
+                std::thread::sleep(std::time::Duration::from_millis(2));
+            }
+        })];
+        for number in 0..2 {
+            others.push(scope.spawn(move || {
+                let mut rng = Rng::new(20 + number);
+                while !done.load(Relaxed) {
+                    read_whole(image, node, rng.below(PAGES), 1 + rng.below(PAGES));
+                }
+            }));
+        }
+        let mut ended: Vec<_> = writing.into_iter().map(|thread| thread.join()).collect();
+        done.store(true, Relaxed);
+        ended.extend(others.into_iter().map(|thread| thread.join()));
+        assert!(ended.iter().all(Result::is_ok));
+    });
+    sound(&image);
+    image.close().expect("close");
+}
+
+const PAGE: usize = 4096;
+/// Pages of the file above.
+const PAGES: u64 = 48;
+
+/// Leaves a few free pages.
+fn fill(image: &Image) {
+    put(image, "/rest", b"").expect("put");
+    let rest = find(image, "/rest").expect("find");
+    for page in 0..image
+        .statfs()
+        .expect("sizes")
+        .bavail
+        .saturating_sub(PAGES + 90)
+    {
+        let offset = page * PAGE as u64;
+        let page = vec![1; PAGE];
+        image.write(rest, 0, offset, &page, false).expect("write");
+    }
+}
+
+/// Each page says which it is, and who wrote it when, in each of its words.
+fn write_over(image: &Image, node: u64, number: u64) {
+    let mut rng = Rng::new(number);
+    for round in 1..6000_u64 {
+        let first = rng.below(PAGES);
+        let pages = first..(first + 1 + rng.below(3)).min(PAGES);
+        let word = |page: u64| (page << 48 | (number + 1) << 40 | round).to_le_bytes();
+        let data: Vec<u8> = pages.flat_map(|page| word(page).repeat(PAGE / 8)).collect();
+        let written = image.write(node, 0, first * PAGE as u64, &data, false);
+        written.expect("write");
+    }
+}
+
+fn cut(image: &Image, node: u64, pages: u64) {
+    let set = SetAttr {
+        size: Some(pages * PAGE as u64),
+        ..SetAttr::default()
+    };
+    image.setattr(node, &set).expect("truncate");
+}
+
+fn read_whole(image: &Image, node: u64, first: u64, count: u64) {
+    let mut data = vec![0; count as usize * PAGE];
+    let read = image.read(node, 0, first * PAGE as u64, &mut data);
+    let read = read.expect("read");
+    for (page, bytes) in (first..).zip(data[..read].chunks(PAGE)) {
+        let (words, rest) = bytes.as_chunks();
+        let word = u64::from_le_bytes(words[0]);
+        assert!(rest.is_empty() && words.iter().all(|other| *other == words[0]));
+        assert!(word == 0 || word >> 48 == page, "page {page} has {word:x}");
     }
 }
 

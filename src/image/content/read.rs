@@ -1,7 +1,7 @@
 //! Reading: neighbouring pages of the image by one call each, decrypted straight into the caller's buffer.
 use super::{BATCH, extents, page_of, paged};
 use crate::codec::InodeRecord;
-use crate::fs::{Error, NodeId, Result, Whence};
+use crate::fs::{Damage, Error, NodeId, Result, Whence};
 use crate::image::core::Core;
 use crate::image::items::Items;
 use crate::image::key;
@@ -13,15 +13,27 @@ impl Core {
     /// Reads; fewer bytes than asked only at the end of the file.
     pub fn read(&self, ino: NodeId, offset: u64, buf: &mut [u8]) -> Result<usize> {
         let node = self.nodes.get(ino)?;
-        let inode = {
+        let shared = {
             let _shared = node.content.read();
-            let inode = self.store.inode(ino)?.file()?;
-            let length = inode.size.saturating_sub(offset).min(buf.len() as u64) as usize;
-            self.read_in(ino, &inode, offset, &mut buf[..length])?;
-            inode
+            self.read_now(ino, offset, buf)
+        };
+        let (inode, count) = match shared {
+            // Or the page was replaced after its pointer was looked up, and its place taken again.
+            Err(Error::Damaged(Damage::Tag)) => {
+                let _alone = node.content.write();
+                self.read_now(ino, offset, buf)?
+            }
+            read => read?,
         };
         self.accessed(ino, &inode);
-        Ok(inode.size.saturating_sub(offset).min(buf.len() as u64) as usize)
+        Ok(count)
+    }
+
+    fn read_now(&self, ino: u64, offset: u64, buf: &mut [u8]) -> Result<(InodeRecord, usize)> {
+        let inode = self.store.inode(ino)?.file()?;
+        let count = inode.size.saturating_sub(offset).min(buf.len() as u64) as usize;
+        self.read_in(ino, &inode, offset, &mut buf[..count])?;
+        Ok((inode, count))
     }
 
     /// Reads what lies inside the file. The caller holds the content's lock.

@@ -27,10 +27,7 @@ impl Core {
         let growth = (size > before_size).then_some(2);
         let gate = self.store.begin(growth)?;
         self.set_size(&gate, ino, before, size)?;
-        gate.change(|change| {
-            let mut inode = change.inode(ino)?;
-            change.written(ino, &mut inode, false)
-        })?;
+        gate.change(|change| change.written(ino, false, |_| {}))?;
         drop(gate);
         match size < before_size {
             true => self.reap_cut(ino),
@@ -154,10 +151,7 @@ impl Core {
         if grow && end > inode.size {
             self.set_size(&gate, ino, self.store.inode(ino)?, end)?;
         }
-        gate.change(|change| {
-            let mut inode = change.inode(ino)?;
-            change.written(ino, &mut inode, false)
-        })
+        gate.change(|change| change.written(ino, false, |_| {}))
     }
 
     /// Makes a range inside the file read as zeros; whole pages become holes.

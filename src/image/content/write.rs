@@ -18,30 +18,57 @@ impl Core {
     pub fn write(&self, ino: NodeId, offset: u64, data: &[u8], kill: bool) -> Result<()> {
         let node = self.nodes.get(ino)?;
         self.store.writable()?;
-        let _alone = node.content.write();
         if data.is_empty() {
             return self.store.inode(ino)?.file().map(drop);
         }
-        check_end(offset, data.len() as u64)?;
-        let (mut at, mut rest) = (offset, data);
-        while !rest.is_empty() {
-            let room = BATCH * PAGE as u64 - at % PAGE as u64;
-            let (now, later) = rest.split_at(rest.len().min(room as usize));
-            match self.write_batch(ino, at, now, kill) {
-                // What was removed lately may still be with the image.
-                Err(error) if is_full(&error) && self.store.is_waiting() => {
-                    self.store.reclaim(&|| false)?;
-                    self.write_batch(ino, at, now, kill)?;
-                }
-                written => written?,
+        let end = check_end(offset, data.len() as u64)?;
+        if are_whole_pages(offset, data) {
+            // Nothing of what is there is needed, and neither size nor kind of the file changes: readers and others who
+            // do the same need not wait.
+            let _shared = node.content.read();
+            let inode = self.store.inode(ino)?.file()?;
+            if paged(&inode) && end <= inode.size {
+                return self.in_batches(offset, data, |at, part| {
+                    self.replace_batch(ino, at, part, kill)
+                });
             }
-            at += now.len() as u64;
-            rest = later;
         }
-        Ok(())
+        let _alone = node.content.write();
+        self.in_batches(offset, data, |at, part| {
+            self.write_batch(ino, at, part, kill)
+        })
     }
 
-    /// Writes one batch. The caller holds the content's lock.
+    /// Writes batch by batch. Where there is no room, what was removed lately may still be with the image.
+    fn in_batches(
+        &self,
+        offset: u64,
+        data: &[u8],
+        write: impl Fn(u64, &[u8]) -> Result<()>,
+    ) -> Result<()> {
+        batches(offset, data).try_for_each(|(at, part)| match write(at, part) {
+            Err(error) if is_full(&error) && self.store.is_waiting() => {
+                self.store.reclaim(&|| false)?;
+                write(at, part)
+            }
+            written => written,
+        })
+    }
+
+    /// Writes whole pages inside a file that has pages. The caller shares the content's lock.
+    fn replace_batch(&self, ino: NodeId, offset: u64, data: &[u8], kill: bool) -> Result<()> {
+        let pages = (data.len() / PAGE) as u64;
+        let gate = self.store.begin(Some(pages))?;
+        let mut written = Written::new(self, &gate);
+        written.put(data)?;
+        let end = offset + data.len() as u64;
+        written.finish(|change, new| {
+            let delta = change.replace_pointers(ino, page_of(offset), new)?;
+            change.written(ino, kill, |inode| inode.extend(delta, end))
+        })
+    }
+
+    /// Writes one batch. The caller holds the content's lock alone.
     pub(super) fn write_batch(
         &self,
         ino: NodeId,
@@ -72,12 +99,9 @@ impl Core {
             }
         }
         debug_assert_eq!(written.pointers.len() as u64, last - first + 1);
-        written.finish(|change, pointers| {
-            let delta = change.put_pointers(ino, first, pointers)?;
-            let mut inode = change.inode(ino)?;
-            inode.pages = inode.pages.saturating_add_signed(delta);
-            inode.size = inode.size.max(end);
-            change.written(ino, &mut inode, kill)
+        written.finish(|change, new| {
+            let delta = change.put_pointers(ino, first, new)?;
+            change.written(ino, kill, |inode| inode.extend(delta, end))
         })
     }
 
@@ -160,7 +184,7 @@ impl Core {
 
 impl Change<'_> {
     fn write_inline(&mut self, ino: u64, offset: u64, data: &[u8], kill: bool) -> Result<()> {
-        let mut inode = self.inode(ino)?.file()?;
+        let inode = self.inode(ino)?.file()?;
         let place = key::inline(ino);
         let mut content = Zeroizing::new(match inode.size {
             0 => Vec::new(),
@@ -171,20 +195,29 @@ impl Change<'_> {
         content.resize(size, 0);
         content[start..end].copy_from_slice(data);
         self.put_chunks(&place, &content)?;
-        inode.size = size as u64;
-        self.written(ino, &mut inode, kill)
+        self.written(ino, kill, |inode| inode.size = size as u64)
     }
 
-    /// What a change of content does to the inode, which is put.
-    pub(super) fn written(&mut self, ino: u64, inode: &mut InodeRecord, kill: bool) -> Result<()> {
-        if kill {
-            inode.kill_privileges();
-        }
+    /// What a change of content does to the inode, after `edit`.
+    pub(super) fn written(
+        &mut self,
+        ino: u64,
+        kill: bool,
+        edit: impl FnOnce(&mut InodeRecord),
+    ) -> Result<()> {
+        let mut inode = self.edit(ino, |inode| {
+            edit(inode);
+            if kill {
+                inode.kill_privileges();
+            }
+            inode.modified(inode::now());
+            inode.clone()
+        })?;
         if inode.has(CAPABILITY) {
-            self.drop_capability(ino, inode)?;
+            self.drop_capability(ino, &mut inode)?;
+            self.put_inode(ino, &inode)?;
         }
-        inode.modified(inode::now());
-        self.put_inode(ino, inode)
+        Ok(())
     }
 }
 
@@ -260,6 +293,22 @@ impl Drop for Written<'_> {
             space.give_back(at.page);
         }
     }
+}
+
+fn are_whole_pages(offset: u64, data: &[u8]) -> bool {
+    offset.is_multiple_of(PAGE as u64) && data.len().is_multiple_of(PAGE)
+}
+
+/// What is written at a time, and where: each but the first begins with a page.
+fn batches(offset: u64, data: &[u8]) -> impl Iterator<Item = (u64, &[u8])> {
+    let (mut at, mut rest) = (offset, data);
+    std::iter::from_fn(move || {
+        let room = BATCH * PAGE as u64 - at % PAGE as u64;
+        let (now, later) = rest.split_at(rest.len().min(room as usize));
+        let batch = (at, now);
+        (at, rest) = (at + now.len() as u64, later);
+        (!now.is_empty()).then_some(batch)
+    })
 }
 
 /// A range cut at its first and last page: the partial pages, and the whole ones between them in one piece.

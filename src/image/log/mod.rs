@@ -90,11 +90,18 @@ impl Log {
         self.broken
     }
 
+    /// Bytes of items for which there is room in the next record, about. One that takes more than a sixteenth of the area is not
+    /// worth it: the commit that comes some seconds later costs as much.
+    pub fn room(&self) -> usize {
+        let pages = (self.area / 16).min(self.area / 2 - self.used);
+        pages as usize * (BODY - record::START)
+    }
+
     /// Adds a record; false, and nothing written, if there is no room. Does not flush.
     pub fn append(&mut self, pages: &Pages, record: &Record) -> Result<bool> {
         let mut bodies = record.encode();
         let count = bodies.len() as u64;
-        if count > self.area / 4 || self.used + count > self.area / 2 {
+        if self.used + count > self.area / 2 {
             return Ok(false);
         }
         let mut after = self.clone();

@@ -16,7 +16,8 @@ use crate::image::node::LARGEST_ITEM;
 
 /// Bytes of a page's plaintext.
 pub const BODY: usize = PAGE - TAG;
-const START: usize = 40;
+/// Where items begin.
+pub const START: usize = 40;
 const WHOLE: u16 = 0xffff;
 const GONE: u16 = 0xfffe;
 
@@ -66,15 +67,19 @@ impl Change {
     }
 }
 
+/// Bytes that an item takes.
+pub fn size(key: &[u8], change: &Change) -> usize {
+    6 + key.len() + change.code().1.len()
+}
+
 impl Record {
     /// The pages that it takes, one at least.
     pub fn encode(&self) -> Vec<Body> {
         let mut bodies = vec![Body::new(self)];
         for (key, change) in &self.items {
             let (place, bytes) = change.code();
-            let size = 6 + key.len() + bytes.len();
             let mut last = bodies.len() - 1;
-            if START + bodies[last].length() + size > BODY {
+            if START + bodies[last].length() + size(key, change) > BODY {
                 bodies[last].plain[34] = 1;
                 bodies.push(Body::new(self));
                 last += 1;

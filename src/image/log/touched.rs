@@ -1,19 +1,19 @@
 //! Which items changed since the last durable generation, and which bytes of them.
-use super::record::{Change, Record};
+use super::record::{self, Change, Record};
 use crate::fs::Result;
 use crate::image::ground::Ground;
 use crate::image::tree::Tree;
-use std::collections::HashMap;
+use rustc_hash::FxHashMap;
 use std::ops::Range;
 
 /// More than these are not worth counting: the next commit writes the tree.
-const MANY: usize = 8192;
+const MANY: usize = 4096;
 
 /// See above.
 #[derive(Default)]
 pub struct Touched {
     /// Bytes of a value that is as long as before; `None`: all of it, or it is gone.
-    items: HashMap<Vec<u8>, Option<Range<usize>>>,
+    items: FxHashMap<Vec<u8>, Option<Range<usize>>>,
     too_many: bool,
 }
 
@@ -44,15 +44,22 @@ impl Touched {
 
     /// No record can say what happened: the next commit writes the tree.
     pub fn refuse(&mut self) {
-        self.items = HashMap::new();
+        self.items = FxHashMap::default();
         self.too_many = true;
     }
 
-    /// The record that makes it so; `None`: there is too much.
-    pub fn record(&self, ground: &Ground, tree: &Tree, next_inode: u64) -> Result<Option<Record>> {
+    /// The record that makes it so; `None`: there is too much for so many bytes of items.
+    pub fn record(
+        &self,
+        ground: &Ground,
+        tree: &Tree,
+        next_inode: u64,
+        room: usize,
+    ) -> Result<Option<Record>> {
         if self.too_many {
             return Ok(None);
         }
+        let mut size = 0;
         let mut items = Vec::with_capacity(self.items.len());
         for (key, bytes) in &self.items {
             let change = tree.look(ground, key, |value| {
@@ -61,7 +68,12 @@ impl Touched {
                     |part| Change::Part(part.start, value[part].to_vec()),
                 )
             })?;
-            items.push((key.clone(), change.unwrap_or(Change::Gone)));
+            let change = change.unwrap_or(Change::Gone);
+            size += record::size(key, &change);
+            if size > room {
+                return Ok(None);
+            }
+            items.push((key.clone(), change));
         }
         Ok(Some(Record {
             generation: tree.generation(),

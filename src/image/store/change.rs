@@ -59,6 +59,26 @@ impl<'a> Change<'a> {
         Ok(())
     }
 
+    /// Lets `edit` write over the value of an item, whose length stays; `None` if there is no such item.
+    pub fn amend<T>(
+        &mut self,
+        key: &[u8],
+        edit: impl FnOnce(&mut [u8]) -> Result<T>,
+    ) -> Result<Option<T>> {
+        let all = &mut self.done;
+        let edited = self.tree.amend(self.ground, key, |value| {
+            let before = value.to_vec();
+            let edited = edit(value);
+            all.push(Done {
+                key: key.to_vec(),
+                part: touched::part(Some(&before), value),
+                before: Some(before),
+            });
+            edited
+        })?;
+        edited.transpose()
+    }
+
     /// Writes the nodes on the way to an item to other places.
     pub fn rewrite(&mut self, key: &[u8]) -> Result<()> {
         match self.tree.get(self.ground, key)? {
@@ -105,10 +125,25 @@ impl<'a> Change<'a> {
     pub(super) fn take_back(&mut self) -> Result<()> {
         for done in std::mem::take(&mut self.done).into_iter().rev() {
             match done.before {
-                Some(value) => self.tree.put(self.ground, &done.key, &value)?,
-                None => self.tree.remove(self.ground, &done.key)?,
-            };
+                Some(value) => self.put_back(&done.key, &value)?,
+                None => drop(self.tree.remove(self.ground, &done.key)?),
+            }
         }
         Ok(())
+    }
+
+    /// Takes no page where the length is the same: what was amended in the last free pages can be taken back.
+    fn put_back(&mut self, key: &[u8], before: &[u8]) -> Result<()> {
+        let same = self.tree.amend(self.ground, key, |now| {
+            let same = now.len() == before.len();
+            if same {
+                now.copy_from_slice(before);
+            }
+            same
+        })?;
+        match same {
+            Some(true) => Ok(()),
+            _ => self.tree.put(self.ground, key, before).map(drop),
+        }
     }
 }

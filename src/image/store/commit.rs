@@ -115,7 +115,7 @@ impl Store {
         if self.ground.space.lock().waiting() > TOO_MANY_WAITING {
             return Ok(false);
         }
-        let Some(record) = self.end_generation()? else {
+        let Some(record) = self.end_generation(durable.log.room())? else {
             return Ok(false);
         };
         let pages = &self.ground.pages;
@@ -132,12 +132,12 @@ impl Store {
         Ok(true)
     }
 
-    /// What changed in this generation, and the next one begins; `None`: it takes a commit.
-    fn end_generation(&self) -> Result<Option<Record>> {
+    /// What changed in this generation, and the next one begins; `None`: it is too much for so many bytes.
+    fn end_generation(&self, room: usize) -> Result<Option<Record>> {
         let _alone = self.gate.write();
         let mut tree = self.tree.write();
         let mut touched = self.touched.lock();
-        let record = touched.record(&self.ground, &tree, self.next_inode())?;
+        let record = touched.record(&self.ground, &tree, self.next_inode(), room)?;
         if let Some(record) = &record {
             touched.forget();
             tree.begin(record.generation + 1);

@@ -32,6 +32,26 @@ impl Tree {
         Ok(before)
     }
 
+    /// Lets `edit` write over the value of an item, whose length stays; `None` if there is no such item.
+    pub fn amend<T>(
+        &mut self,
+        ground: &Ground,
+        key: &[u8],
+        edit: impl FnOnce(&mut [u8]) -> T,
+    ) -> Result<Option<T>> {
+        let mut page = self.own_root(ground)?;
+        self.changed = true;
+        while let node = self.node(page)?
+            && node.level() > 0
+        {
+            let index = node.child_index(key);
+            page = self.own_child(ground, page, index)?;
+        }
+        let node = self.node(page)?;
+        let found = node.find(key).ok();
+        Ok(found.map(|index| edit(node.value_mut(index))))
+    }
+
     /// Removes an item; the value it had. Nothing is written where there is none.
     pub fn remove(&mut self, ground: &Ground, key: &[u8]) -> Result<Option<Vec<u8>>> {
         let Some(before) = self.get(ground, key)? else {

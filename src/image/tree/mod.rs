@@ -14,7 +14,7 @@ use super::ground::Ground;
 use super::node::Node;
 use super::pointer::{Kind, Pointer};
 use crate::fs::{Damage, Error, Result};
-use std::collections::HashMap;
+use rustc_hash::FxHashMap;
 use std::sync::Arc;
 
 /// The greatest height: far above what 2^48 pages can fill.
@@ -28,7 +28,7 @@ pub struct Tree {
     /// The generation that is being made.
     generation: u64,
     /// Nodes that changed since, by page.
-    dirty: HashMap<u64, Node>,
+    dirty: FxHashMap<u64, Node>,
     /// Something changed in this generation.
     changed: bool,
 }
@@ -59,7 +59,7 @@ impl Tree {
             root,
             sealed,
             generation: sealed + 1,
-            dirty: HashMap::new(),
+            dirty: FxHashMap::default(),
             changed: false,
         }
     }

@@ -6,6 +6,7 @@ use crate::crypto::xts::Cipher;
 use crate::image::device::Device;
 use crate::image::pages::Pages;
 use crate::image::space::Space;
+use crate::image::store::{Durable, Store};
 use crate::volume::keys::Keys;
 use std::collections::BTreeMap;
 
@@ -108,4 +109,36 @@ fn a_full_ground_changes_nothing() {
     for key in map.keys() {
         tree.remove(&ground, key).unwrap().unwrap();
     }
+}
+
+/// An item is written over where it is; the generation before keeps what it has, and a change that fails is taken back.
+#[test]
+fn what_is_amended_can_be_taken_back() {
+    let ground = ground(8192);
+    let mut tree = Tree::empty(&ground, 1).unwrap();
+    for number in 0..3000_u32 {
+        tree.put(&ground, &number.to_be_bytes(), &[1; 40]).unwrap();
+    }
+    tree.seal(&ground, 1).unwrap();
+    let before = Tree::open(tree.root(), 1);
+    let key = 1234_u32.to_be_bytes();
+    let store = Store::new(ground, tree, Durable::default(), 2, false);
+    let amend = |fails: bool| {
+        store.change(None, |change| {
+            assert_eq!(change.amend(b"none", |_| Ok(()))?, None);
+            let old = change.amend(&key, |value| Ok(std::mem::replace(&mut value[7], 9)))?;
+            change.put(b"new", b"item")?;
+            match fails {
+                true => Err(Error::Invalid),
+                false => Ok(old),
+            }
+        })
+    };
+    let seventh = |tree: &Tree| tree.look(&store.ground, &key, |value| value[7]).unwrap();
+    assert!(matches!(amend(true), Err(Error::Invalid)));
+    assert_eq!(seventh(&store.tree()), Some(1));
+    assert!(store.writable().is_ok());
+    assert_eq!(amend(false).unwrap(), Some(1));
+    assert_eq!(seventh(&store.tree()), Some(9));
+    assert_eq!(seventh(&before), Some(1));
 }
