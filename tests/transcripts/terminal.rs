@@ -6,7 +6,7 @@ use std::path::Path;
 /// Runs its arguments on a terminal of its own. Standard input: lines of what to wait for and, behind a tab, what to type then.
 /// Says all that the terminal showed, and at the end whether it still echoes.
 const DRIVER: &str = r#"
-import os, pty, select, sys, termios, time
+import codecs, os, pty, select, sys, termios, time
 lines = [line.split("\t") for line in sys.stdin.read().splitlines()]
 end = time.monotonic() + 120
 os.environ["TERM"] = "xterm"
@@ -14,15 +14,16 @@ pid, fd = pty.fork()
 if pid == 0:
     os.execv(sys.argv[1], sys.argv[1:])
 shown, read = "", 0
+decoder = codecs.getincrementaldecoder("utf-8")() # a read may end within a character
 def more():
     global shown
     if not select.select([fd], [], [], max(0, end - time.monotonic()))[0]:
         sys.exit("nothing more came")
     try:
-        got = os.read(fd, 4096).decode()
+        got = os.read(fd, 4096)
     except OSError:
-        got = ""
-    shown += got
+        got = b""
+    shown += decoder.decode(got)
     return got
 for awaited, typed in lines:
     while awaited not in shown[read:]:
