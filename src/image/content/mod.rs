@@ -8,6 +8,8 @@
 mod extents;
 mod read;
 mod space;
+#[cfg(test)]
+mod tests;
 mod write;
 
 pub use extents::{decode as decode_group, pages};

@@ -34,6 +34,7 @@ impl Core {
             }
         }
         let _alone = node.content.write();
+        self.finish_cut(ino, &self.store.inode(ino)?.file()?, end)?;
         self.in_batches(offset, data, |at, part| {
             self.write_batch(ino, at, part, kill)
         })
