@@ -70,12 +70,9 @@ impl Bits {
         bytes
     }
 
-    /// Whether no page of a word is in it but those of `parts`, which lie in that word.
-    pub fn has_only(&self, parts: &[Range<u64>]) -> bool {
-        let ones = |part: &Range<u64>| u64::MAX >> (WORD - (part.end - part.start));
-        let parts_ones = parts.iter().map(|part| ones(part) << (part.start % WORD));
-        let word = parts.first().map_or(0, |part| part.start / WORD);
-        self.0[word as usize] & !parts_ones.fold(0, |all, one| all | one) == 0
+    /// Whether any page that shares a word with this one is in it.
+    pub fn has_any(&self, page: u64) -> bool {
+        self.0[(page / WORD) as usize] != 0
     }
 
     /// Takes out what lies beyond the end.

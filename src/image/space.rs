@@ -5,7 +5,8 @@
 //!
 //! Nodes and data fill segments of their own, so that what is written together lies together and freed segments can be
 //! given back whole. Nodes, which every commit writes anew, go to and fro between two segments while those have room: what
-//! lies below need not find space for each commit. The last pages, the reserve, are for nodes only: removing files writes
+//! lies below need not find space for each commit; and content that comes in a few pages goes where there was some before. The
+//! last pages, the reserve, are for nodes only: removing files writes
 //! nodes before it frees pages.
 //! The *cushion*, the last segments, is the same for the disk below a sparse image: see [`Space::cushion`].
 mod release;
@@ -13,7 +14,6 @@ mod take;
 #[cfg(test)]
 mod tests;
 
-pub use release::Released;
 pub use take::Purpose;
 
 use super::bits::Bits;
@@ -21,11 +21,15 @@ use super::layout::{self, SEGMENT};
 use release::merged;
 use std::collections::{BTreeSet, VecDeque};
 use std::ops::Range;
+use take::ROOMY;
 
 /// Pages in one item of the map.
 pub const CHUNK: u64 = 8192;
 /// Bytes of one item of the map.
 pub const CHUNK_BYTES: usize = 1024;
+
+/// Where pages are taken first.
+const START: [u64; 3] = [layout::SLOTS + layout::RING, SEGMENT, SEGMENT];
 
 /// The maps.
 pub struct Space {
@@ -43,9 +47,14 @@ pub struct Space {
     /// Freed before, by the generation that no longer refers to them.
     pending: VecDeque<(u64, Vec<Range<u64>>)>,
     waiting: u64,
-    cursors: [u64; 2],
+    /// Where nodes, content, and content in a few pages are taken next.
+    cursors: [u64; 3],
     /// The segment that nodes were taken from before.
     previous: u64,
+    /// Segments that have been written and have room again.
+    warm: BTreeSet<u64>,
+    /// Blocks that became free: what lies below may have them back.
+    emptied: BTreeSet<u64>,
     /// Pages from here on are not given out.
     limit: u64,
     /// The disk below has given the cushion away: nothing grows before it is back.
@@ -67,8 +76,10 @@ impl Space {
             freed: Vec::new(),
             pending: VecDeque::new(),
             waiting: 0,
-            cursors: [layout::SLOTS + layout::RING, SEGMENT],
+            cursors: START,
             previous: 0,
+            warm: BTreeSet::new(),
+            emptied: BTreeSet::new(),
             limit: u64::MAX,
             flat: false,
         };
@@ -102,6 +113,9 @@ impl Space {
             (size - self.busy.count(segment * SEGMENT..end)) as u16
         };
         self.free = (0..segments).map(free).collect();
+        let in_part =
+            |segment: &u64| (ROOMY..SEGMENT as u16).contains(&self.free[*segment as usize]);
+        self.warm = (0..segments).filter(in_part).collect();
         self.available = self.free.iter().map(|free| u64::from(*free)).sum();
         self.in_use = self.used.count(0..self.pages);
     }
@@ -264,7 +278,8 @@ impl Space {
             }
         }
         self.changed.extend(chunks);
-        self.cursors = [layout::SLOTS + layout::RING, SEGMENT];
+        self.cursors = START;
+        self.emptied.clear();
         self.previous = 0;
         self.limit = u64::MAX;
         self.count();

@@ -149,6 +149,7 @@ impl Store {
                 break;
             }
             self.commit()?;
+            self.give_back();
             if enough() {
                 return Ok(true);
             }

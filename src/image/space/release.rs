@@ -1,20 +1,12 @@
 //! What becomes of pages that are not needed any more.
 use super::super::bits;
 use super::super::layout::{KEPT, SEGMENT};
+use super::take::ROOMY;
 use super::{Purpose, Space};
 use std::ops::Range;
 
 /// Pages that are given back together, when the last of them is free.
 const BLOCK: u64 = bits::WORD;
-
-/// Pages that are free again.
-#[derive(Debug, Default, PartialEq, Eq)]
-pub struct Released {
-    /// Whole blocks, worth a call to give them back.
-    pub blocks: Vec<Range<u64>>,
-    /// What is not.
-    pub rest: Vec<Range<u64>>,
-}
 
 impl Space {
     /// A page that no commit has referred to is not needed any more.
@@ -44,67 +36,72 @@ impl Space {
         }
     }
 
-    /// This generation is durable: what no superblock to be kept refers to any more. It stays busy until
-    /// [`Space::unhold`].
-    pub fn release(&mut self, durable: u64) -> Released {
-        let mut ranges = Vec::new();
+    /// This generation is durable: pages that no superblock to be kept refers to any more may be taken again.
+    pub fn release(&mut self, durable: u64) {
         while let Some((generation, _)) = self.pending.front() {
             if generation + (KEPT - 1) > durable {
                 break;
             }
-            ranges.extend(self.pending.pop_front().into_iter().flat_map(|(_, f)| f));
-        }
-        let mut parts = Vec::new();
-        for range in merged(ranges) {
-            self.waiting -= range.end - range.start;
-            let starts = (range.start / BLOCK * BLOCK..range.end).step_by(BLOCK as usize);
-            parts.extend(starts.map(|at| at.max(range.start)..(at + BLOCK).min(range.end)));
-        }
-        let mut released = Released::default();
-        for parts in parts.chunk_by(|one, next| one.start / BLOCK == next.start / BLOCK) {
-            match self.hold_block(parts) {
-                Some(block) => released.blocks.push(block),
-                None => released.rest.extend_from_slice(parts),
+            for range in self.pending.pop_front().into_iter().flat_map(|(_, f)| f) {
+                self.waiting -= range.end - range.start;
+                range.for_each(|page| self.unbusy(page));
             }
         }
-        released.blocks = merged(released.blocks);
-        released
     }
 
-    /// The whole block, if these parts of it were its last busy ones, and nodes do not come to it next. It is held with them.
-    fn hold_block(&mut self, parts: &[Range<u64>]) -> Option<Range<u64>> {
-        let start = parts.first()?.start / BLOCK * BLOCK;
-        let segment = start / SEGMENT;
+    /// A page may be taken again.
+    pub(super) fn unbusy(&mut self, page: u64) {
+        self.clear_busy(page);
+        if !self.busy.has_any(page) {
+            self.emptied.insert(page / BLOCK);
+        }
+    }
+
+    fn clear_busy(&mut self, page: u64) {
+        if page >= self.limit {
+            return;
+        }
+        let segment = page / SEGMENT;
+        self.busy.set(page, false);
+        self.free[segment as usize] += 1;
+        self.available += 1;
+        if self.free[segment as usize] == ROOMY {
+            self.warm.insert(segment);
+        }
+    }
+
+    /// Blocks that became free since this was asked for last, and still are: they are held until [`Space::unhold`], to be
+    /// given back to what lies below. Not those that nodes come to next, nor the cushion.
+    pub fn hold_emptied(&mut self) -> Vec<Range<u64>> {
         let nodes = [
             self.cursors[Purpose::Nodes as usize] / SEGMENT,
             self.previous,
         ];
-        if start + BLOCK > self.pages || nodes.contains(&segment) || !self.busy.has_only(parts) {
-            return None;
-        }
-        for page in start..start + BLOCK {
-            if !self.busy.get(page) {
-                self.busy.set(page, true);
-                self.free[segment as usize] -= 1;
-                self.available -= 1;
+        let mut held = Vec::new();
+        for block in std::mem::take(&mut self.emptied) {
+            let pages = block * BLOCK..(block + 1) * BLOCK;
+            let segment = pages.start / SEGMENT;
+            if nodes.contains(&segment) {
+                self.emptied.insert(block);
+            } else if pages.end <= self.cushion_start() && !self.busy.has_any(pages.start) {
+                pages.clone().for_each(|page| self.busy.set(page, true));
+                self.free[segment as usize] -= BLOCK as u16;
+                self.available -= BLOCK;
+                held.push(pages);
             }
         }
-        Some(start..start + BLOCK)
+        merged(held)
     }
 
-    /// These pages may be taken again.
-    pub fn unhold(&mut self, released: Released) {
-        let pages = released.blocks.into_iter().chain(released.rest).flatten();
-        pages.for_each(|page| self.unbusy(page));
-    }
-
-    pub(super) fn unbusy(&mut self, page: u64) {
-        if page >= self.limit {
-            return;
+    /// These may be taken again.
+    pub fn unhold(&mut self, blocks: Vec<Range<u64>>) {
+        for page in blocks.into_iter().flatten() {
+            self.clear_busy(page);
+            let segment = page / SEGMENT;
+            if u64::from(self.free[segment as usize]) == SEGMENT {
+                self.warm.remove(&segment); // what lies below has nothing there any more
+            }
         }
-        self.busy.set(page, false);
-        self.free[(page / SEGMENT) as usize] += 1;
-        self.available += 1;
     }
 }
 

@@ -10,11 +10,9 @@ fn a_freed_page_rests_for_two_commits() {
     run.clone().for_each(|page| space.free(page));
     assert_eq!((space.waiting(), space.available()), (20, free - 20));
     space.seal(2);
-    assert_eq!(space.release(2), Released::default());
-    let released = space.release(3);
-    assert!(released.blocks.len() == 1 && released.rest.is_empty());
-    assert!(released.blocks[0].start <= run.start && released.blocks[0].end >= run.end);
-    space.unhold(released);
+    space.release(2);
+    assert_eq!((space.waiting(), space.available()), (20, free - 20));
+    space.release(3);
     assert_eq!((space.waiting(), space.available()), (0, free));
 }
 
@@ -26,14 +24,38 @@ fn a_block_is_given_back_with_its_last_page() {
     let mut release = |pages: &mut dyn Iterator<Item = u64>, generation| {
         pages.for_each(|page| space.free(page));
         space.seal(generation);
-        let released = space.release(generation + KEPT);
-        let block = released.blocks.first().cloned();
-        space.unhold(released);
-        block
+        space.release(generation + KEPT);
+        let held = space.hold_emptied();
+        space.unhold(held.clone());
+        held.first().cloned()
     };
     assert_eq!(release(&mut (266..310), 1), None);
     assert_eq!(release(&mut (256..266).chain(310..330), 2), Some(256..320));
     assert_eq!(release(&mut (330..384), 3), Some(320..384));
+    assert_eq!(release(&mut std::iter::empty(), 4), None);
+}
+
+/// What comes in a few pages goes where there was something before, what comes in many to a segment of its own.
+#[test]
+fn few_pages_go_where_space_was_found_before() {
+    let mut space = Space::new(8192, 0);
+    while space
+        .take(Purpose::Data, 256)
+        .is_some_and(|run| run.end < 2048)
+    {}
+    for page in (1024..1280).filter(|page| page % 4 == 0) {
+        space.free(page);
+    }
+    space.seal(1);
+    space.release(1 + KEPT);
+    space.take(Purpose::Data, 1); // where content in a few pages began
+    while let Some(run) = space.take(Purpose::Data, 1) {
+        if run.start >= 1024 {
+            assert!((1024..1280).contains(&run.start), "{run:?}");
+            break;
+        }
+    }
+    assert!(space.take(Purpose::Data, 256).unwrap().start >= 2048);
 }
 
 #[test]

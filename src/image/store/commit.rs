@@ -9,7 +9,6 @@ use super::super::superblock::Superblock;
 use super::super::tree::Tree;
 use super::{Change, Gate, Store};
 use crate::fs::{Error, Result};
-use std::ops::Range;
 use std::sync::atomic::Ordering::Relaxed;
 
 /// Freed pages that are worth a commit of their own, so that they come back: a commit itself frees a few.
@@ -42,14 +41,16 @@ impl Store {
         }
     }
 
-    /// What is done when nothing else is: commits what was changed, or else lets freed pages come back.
+    /// What is done when nothing else is: commits what was changed, or else lets freed pages come back; and gives the file
+    /// system below what has stayed free.
     pub fn idle(&self) -> Result<()> {
         let waiting = self.ground.space.lock().waiting();
         let mut durable = self.durable.lock();
-        match self.is_behind(&durable) || waiting > MANY_WAITING {
-            true => self.commit_holding(&mut durable),
-            false => Ok(()),
+        if self.is_behind(&durable) || waiting > MANY_WAITING {
+            self.commit_holding(&mut durable)?;
         }
+        self.give_back();
+        Ok(())
     }
 
     /// Commits: nothing is left in the log, and freed pages come back.
@@ -216,25 +217,26 @@ impl Store {
         }
     }
 
-    /// Pages that no superblock to be kept refers to are free, and given back to the file system below.
+    /// Pages that no superblock to be kept refers to are free.
     fn release(&self, durable: u64) {
-        let (released, cushion) = {
-            let mut space = self.ground.space.lock();
-            (space.release(durable), space.cushion_start())
-        };
-        let outside = |range: &Range<u64>| range.start..range.end.min(cushion);
-        let given_back = released.blocks.iter().map(outside);
-        for range in given_back.filter(|range| !range.is_empty()) {
-            self.ground.pages.device.punch(range);
-        }
         let flat = {
             let mut space = self.ground.space.lock();
-            space.unhold(released);
+            space.release(durable);
             space.flat()
         };
         if flat {
+            self.give_back();
             self.ground.fill_cushion();
         }
+    }
+
+    /// Gives what is free back to the file system below. Not with each commit: what is taken again soon need not be found anew.
+    pub fn give_back(&self) {
+        let blocks = self.ground.space.lock().hold_emptied();
+        for block in &blocks {
+            self.ground.pages.device.punch(block.clone());
+        }
+        self.ground.space.lock().unhold(blocks);
     }
 }
 
