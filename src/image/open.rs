@@ -5,11 +5,11 @@ use super::ground::Ground;
 use super::inode::{self, INLINE};
 use super::key;
 use super::layout;
-use super::log::{self, Found, Log};
+use super::log::{self, Log};
 use super::pages::Pages;
 use super::space::Space;
 use super::store::{Durable, Store};
-use super::superblock::Superblock;
+use super::superblock::{Superblock, TAG};
 use super::tree::Tree;
 use crate::codec::InodeRecord;
 use crate::fs::{self, Damage, Kind, ROOT};
@@ -89,7 +89,7 @@ pub fn format(fd: OwnedFd, size: u64, keys: Arc<Keys>, root: (u32, u32)) -> Resu
     let ground = Ground::new(pages, Space::new(count, log));
     let tree = Tree::empty(&ground, epoch)?;
     let durable = Durable {
-        log: Log::new(0, log, 0),
+        log: Log::before_all(log),
         ..Durable::default()
     };
     let store = Store::new(ground, tree, durable, ROOT + 1, false);
@@ -121,7 +121,7 @@ pub(super) fn open(fd: OwnedFd, keys: Arc<Keys>, options: &Options) -> Result<Co
     let length = device.length()?;
     let pages = Pages::new(device, keys);
     let found = Superblock::read_all(&pages)?;
-    let newest = found.first().ok_or(OpenError::NoSuperblock)?;
+    let (newest, _) = found.first().ok_or(OpenError::NoSuperblock)?;
     let wanted = newest.pages * layout::PAGE as u64;
     if length < wanted && !options.accept_older {
         return Err(OpenError::Cut {
@@ -130,11 +130,11 @@ pub(super) fn open(fd: OwnedFd, keys: Arc<Keys>, options: &Options) -> Result<Co
         });
     }
     let ground = Ground::new(pages, Space::new(newest.pages, newest.log));
-    let chosen = choose(&ground, &found, options)?;
+    let (chosen, tag) = choose(&ground, &found, options)?;
     let mut tree = Tree::open(chosen.root, chosen.generation);
     *ground.space.lock() = load_map(&ground, &tree, &chosen, options)?;
     super::snapshot::remember_kept(&ground, &tree)?; // no record makes or deletes one
-    let (log, next_inode) = follow_log(&ground, &mut tree, &chosen, options)?;
+    let (log, next_inode) = follow_log(&ground, &mut tree, (&chosen, tag), options)?;
     let (generation, seen) = (tree.generation() - 1, options.expected_generation);
     if generation < seen && !options.accept_rollback {
         let found = generation;
@@ -148,11 +148,14 @@ pub(super) fn open(fd: OwnedFd, keys: Arc<Keys>, options: &Options) -> Result<Co
         None => tree,
     };
     let read_only = options.read_only || options.snapshot.is_some();
+    let settled = log.is_broken() || !log.is_begun(); // a broken one is the repair's
     let durable = Durable {
         generation,
         superblocks: [
             chosen.generation,
-            found.get(1).unwrap_or(&chosen).generation,
+            found
+                .get(1)
+                .map_or(chosen.generation, |(one, _)| one.generation),
         ],
         log,
     };
@@ -163,15 +166,22 @@ pub(super) fn open(fd: OwnedFd, keys: Arc<Keys>, options: &Options) -> Result<Co
         // seen, must not be lost by a power cut.
         core.store.ground.pages.device.flush()?;
         core.store.ground.fill_cushion();
+        if !settled {
+            // What a crash has left does not stay longer than it must. If there is no room, the log is there the next time.
+            let _ = core.store.commit();
+        }
         // An orphan that is damaged must not keep the rest from being mounted: it stays one.
         let _ = core.reap_all();
     }
     Ok(core)
 }
 
+/// A superblock and its tag.
+type Tagged = (Superblock, [u8; TAG]);
+
 /// The newest superblock; for salvage, the newest whose root is good.
-fn choose(ground: &Ground, found: &[Superblock], options: &Options) -> fs::Result<Superblock> {
-    let sound = |one: &&Superblock| ground.load(&one.root, None).is_ok();
+fn choose(ground: &Ground, found: &[Tagged], options: &Options) -> fs::Result<Tagged> {
+    let sound = |(one, _): &&Tagged| ground.load(&one.root, None).is_ok();
     let older = options.accept_older && options.read_only;
     let chosen = found
         .iter()
@@ -184,17 +194,17 @@ fn choose(ground: &Ground, found: &[Superblock], options: &Options) -> fs::Resul
 fn follow_log(
     ground: &Ground,
     tree: &mut Tree,
-    superblock: &Superblock,
+    (superblock, tag): (&Superblock, [u8; TAG]),
     options: &Options,
 ) -> Result<(Log, u64), OpenError> {
-    let (log, found) = match Log::read(&ground.pages, superblock) {
-        Err(_) if options.accept_older => (Log::default(), Found::default()),
+    let (log, records) = match Log::read(&ground.pages, superblock, tag) {
+        Err(_) if options.accept_older => (Log::new(superblock, tag), Vec::new()),
         read => read?,
     };
     if log.is_broken() && !options.accept_broken_log && !options.accept_older {
         return Err(OpenError::BrokenLog);
     }
-    let next_inode = log::replay(ground, tree, found, options.read_only)?;
+    let next_inode = log::replay(ground, tree, (&log, records), options.read_only)?;
     Ok((log, next_inode.unwrap_or(superblock.next_inode)))
 }
 

@@ -1,7 +1,7 @@
 //! The live tree: who may change it and when. A change ([`Change`]) happens as a whole or not at all, in memory; then
 //! (`commit`) a generation of them becomes durable, as a record of the log or by a commit.
 //!
-//! Locks, in this order: `durable`, (locks of files,) `gate`, `tree`, `touched`, then those of the ground. The gate is held
+//! Locks, in this order: (those of files,) `durable`, `gate`, `tree`, `touched`, then those of the ground. The gate is held
 //! shared by whoever takes pages and puts pointers to them into the tree, and alone while a generation ends: so no page is
 //! taken in one and first referred to in the next.
 mod change;

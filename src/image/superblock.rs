@@ -22,12 +22,15 @@ use crate::crypto::digest;
 use crate::fs::{Damage, Result};
 use crate::volume::keys::Epoch;
 
+/// Bytes of a tag.
+pub const TAG: usize = 16;
+
 const MAGIC: &[u8; 8] = b"CFSIMG1\x1a";
 const HEAD: [u8; 16] = [0, 0, 0, 0, 0, 0, 0, 0, 3, 0, 0, 0, 0, 0, 0, 0];
-const BODY: usize = PAGE - 16;
+const BODY: usize = PAGE - TAG;
 const USED: usize = 80;
 /// No image comes that far: what counts on from a generation does not overflow.
-const GENERATIONS: u64 = 1 << 63;
+pub const GENERATIONS: u64 = 1 << 63;
 
 /// A superblock.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -47,10 +50,11 @@ pub struct Superblock {
 }
 
 impl Superblock {
-    /// Writes it into its slot. Does not flush.
-    pub fn write(&self, pages: &Pages) -> Result<()> {
+    /// Writes it into its slot; gives its tag, which its log goes on from. Does not flush.
+    pub fn write(&self, pages: &Pages) -> Result<[u8; TAG]> {
         let sealed = self.seal(pages)?;
-        pages.device.write(layout::slot(self.generation), &sealed)
+        pages.device.write(layout::slot(self.generation), &sealed)?;
+        Ok(std::array::from_fn(|at| sealed[at]))
     }
 
     /// The page as it is stored.
@@ -72,17 +76,18 @@ impl Superblock {
         Ok(sealed)
     }
 
-    /// Every authentic superblock in the ring, the newest first.
-    pub fn read_all(pages: &Pages) -> Result<Vec<Self>> {
+    /// Every authentic superblock in the ring and its tag, the newest first.
+    pub fn read_all(pages: &Pages) -> Result<Vec<(Self, [u8; TAG])>> {
         let mut found = Vec::new();
         for page in layout::RING..layout::RING + layout::SLOTS {
             let mut sealed = [0; PAGE];
             pages.device.read(page, &mut sealed)?;
             let epochs = pages.volume_keys().epochs();
             let opened = epochs.filter_map(|epoch| Self::open(pages, epoch, page, &sealed));
-            found.extend(opened.take(1));
+            let tag = std::array::from_fn(|at| sealed[at]);
+            found.extend(opened.take(1).map(|one| (one, tag)));
         }
-        found.sort_by_key(|one| std::cmp::Reverse(one.generation));
+        found.sort_by_key(|(one, _)| std::cmp::Reverse(one.generation));
         Ok(found)
     }
 

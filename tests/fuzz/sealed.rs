@@ -307,7 +307,7 @@ fn small_image(file: File) -> Vec<u8> {
     image.create_snapshot(b"kept").expect("snapshot");
     image.close().expect("close");
     let pages = Pages::new(Device::new(fd(), false, None).expect("a device"), keys());
-    let newest = Superblock::read_all(&pages).expect("superblocks")[0];
+    let (newest, _) = Superblock::read_all(&pages).expect("superblocks")[0];
     let mut plain = [0; 4096];
     pages.read(&newest.root, &mut plain).expect("the root");
     let words = [newest.generation, newest.pages, newest.next_inode];
@@ -371,7 +371,7 @@ fn small_log(file: File) -> (Superblock, Vec<u8>) {
     written.expect("write");
     image.sync().expect("sync");
     let pages = Pages::new(Device::new(fd(), false, None).expect("a device"), keys());
-    let superblock = Superblock::read_all(&pages).expect("superblocks")[0];
+    let (superblock, _) = Superblock::read_all(&pages).expect("superblocks")[0];
     let page = log_page(&superblock);
     let mut sealed = [0; 4096];
     pages.device.read(page, &mut sealed).expect("read");

@@ -30,10 +30,10 @@ class Image:
         }
         self.scopes = {}
         self.items = {}
-        generation, root, area, start = self.newest()
+        generation, root, area, start, tag = self.newest()
         self.node(root, None)
         if area:
-            self.log(generation, area, start)
+            self.log(generation, area, start, tag)
 
     def keys(self, epoch, page):
         at = (epoch, page // SCOPE)
@@ -46,7 +46,7 @@ class Image:
         return self.raw[n * PAGE : (n + 1) * PAGE]
 
     def newest(self):
-        """The newest superblock: its generation, root, and log."""
+        """The newest superblock: its generation, root, log, and tag."""
         best = None
         for n in range(16, 32):
             for epoch in self.fveks:
@@ -59,7 +59,7 @@ class Image:
                 require(plain[:8] == b"CFSIMG1\x1a" and not any(plain[80:]), "a superblock")
                 require(area <= 512 and (start < area or start == 0), "a superblock's log")
                 require(n == 16 + generation % 16 and pages == len(self.raw) // PAGE, "a superblock's place")
-                best = max(best or (0,), (generation, root, area, start))
+                best = max(best or (0,), (generation, root, area, start, stored[:16]))
         require(best, "a superblock")
         return best
 
@@ -72,10 +72,10 @@ class Image:
                 return keys.decrypt(n, stored[16:]), stored[:16]
         return None
 
-    def log(self, superblock, area, start):
+    def log(self, superblock, area, start, previous):
         found = [self.log_page(superblock, 1028 + (start + at) % area) for at in range(area // 2)]
         newest = max([superblock] + [struct.unpack_from("<Q", page[0], 16)[0] for page in found if page])
-        generation, at, previous = superblock, 0, bytes(16)
+        generation, at = superblock, 0
         while True:
             items, end, tag, goes_on = [], at, previous, True
             while goes_on and end < len(found) and found[end] and found[end][0][:16] == tag:

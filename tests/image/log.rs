@@ -1,7 +1,7 @@
 //! The log: what an fsync costs, and what becomes of an image that crashed with records in it.
-use super::{Seen, bytes, find, fresh, look, open, put, sound};
+use super::{ME, Seen, bytes, find, fresh, look, open, put, sound};
 use crate::kinds::ImageVolume;
-use cryptfs::fs::{FileSystem, ROOT};
+use cryptfs::fs::{FileSystem, ROOT, Rename};
 use cryptfs::image::device::{Op, Recorder};
 use cryptfs::image::{Image, OpenError, Options, check, layout};
 use std::collections::BTreeMap;
@@ -71,6 +71,7 @@ fn an_fsync_writes_a_page_and_flushes_once() {
 /// An image that crashed: its bytes, what was there after each of its records, and where these are.
 struct Crashed {
     bytes: Vec<u8>,
+    generation: u64,
     looks: Vec<BTreeMap<Vec<u8>, Seen>>,
     records: Vec<(u64, u64)>,
     /// Where the content that each of them refers to was written.
@@ -91,6 +92,7 @@ fn crashed(dir: &Path, before: u64) -> Crashed {
     let image = recorded(dir, &tape);
     let mut crashed = Crashed {
         bytes: Vec::new(),
+        generation: 0,
         looks: vec![look(&image).0],
         records: Vec::new(),
         contents: Vec::new(),
@@ -115,6 +117,7 @@ fn crashed(dir: &Path, before: u64) -> Crashed {
         crashed.contents.push(content);
         crashed.looks.push(look(&image).0);
     }
+    crashed.generation = image.generation();
     drop(image); // without close
     crashed.bytes = std::fs::read(dir.join(ImageVolume::NAME)).expect("read");
     crashed
@@ -176,18 +179,19 @@ fn a_log_with_a_hole_is_refused() {
                 }
             }
             if index < last {
-                repaired(home.path(), &crashed.looks[index]);
+                repaired(home.path(), &crashed.looks[index], crashed.generation);
             }
         }
     }
 }
 
-/// A check tells, a repair goes on with what was there before the missing record.
-fn repaired(dir: &Path, want: &BTreeMap<Vec<u8>, Seen>) {
+/// A check tells, a repair goes on with what was there before the missing record, also where what came after it was seen.
+fn repaired(dir: &Path, want: &BTreeMap<Vec<u8>, Seen>, seen: u64) {
     for repair in [false, true] {
         let options = Options {
             read_only: !repair,
             accept_broken_log: true,
+            expected_generation: seen,
             ..Options::default()
         };
         let image = ImageVolume.open_on(dir, &options).expect("open");
@@ -290,6 +294,160 @@ fn a_log_goes_round() {
         sound(&image);
     }
     assert!(begun.len() as u64 > layout::log(MIB << 8) / 2, "{begun:?}");
+}
+
+/// Writes zeros over a page.
+fn zero(dir: &Path, page: u64) {
+    let file = ImageVolume.fd(dir);
+    file.write_all_at(&[0; PAGE], page * PAGE as u64)
+        .expect("write");
+}
+
+/// A log is that of one superblock, and not of another of the same generation: what a lost superblock's log said does not come
+/// to the one that took its place.
+#[test]
+fn a_log_belongs_to_its_superblock() {
+    let home = tempfile::tempdir().expect("a directory");
+    fresh(home.path(), MIB).close().expect("close");
+    let image = open(home.path());
+    put(&image, "/x", b"x").expect("put");
+    image.close().expect("close");
+    let lost = image.generation();
+    drop(image);
+    let image = open(home.path());
+    put(&image, "/y", b"yyyyyyyy").expect("put");
+    image.sync().expect("sync");
+    drop(image);
+    zero(home.path(), layout::slot(lost));
+    let image = open(home.path());
+    put(&image, "/z", b"zzz").expect("put");
+    image.close().expect("close");
+    let now = look(&image).0;
+    assert_eq!(image.generation(), lost);
+    drop(image);
+    let image = open(home.path());
+    assert!(look(&image).0 == now);
+    sound(&image);
+}
+
+/// A node that is damaged costs what is in it, also where the log would change it; the rest can be written.
+#[test]
+fn a_damaged_node_does_not_keep_the_log_from_the_rest() {
+    let home = tempfile::tempdir().expect("a directory");
+    let image = fresh(home.path(), MIB);
+    let name = |number: u64| format!("file {number:05}");
+    for number in 0..600 {
+        put(&image, &format!("/{}", name(number)), b"content").expect("put");
+    }
+    image.close().expect("close");
+    drop(image);
+    let image = open(home.path());
+    let used = image.used();
+    for number in 0..12 {
+        put(&image, &format!("/{}", name(number * 50)), b"other content").expect("put");
+        image.sync().expect("sync");
+    }
+    let want = look(&image).0;
+    drop(image);
+    let bytes = std::fs::read(home.path().join(ImageVolume::NAME)).expect("read");
+    let file = ImageVolume.fd(home.path());
+    let count = layout::pages(MIB << 20);
+    let fixed: Vec<u64> = layout::fixed(count, layout::log(count))
+        .into_iter()
+        .flatten()
+        .collect();
+    let (mut damaged, mut refused) = (0, 0);
+    for page in used
+        .into_iter()
+        .flatten()
+        .filter(|page| !fixed.contains(page))
+    {
+        file.write_all_at(&bytes, 0).expect("write");
+        zero(home.path(), page);
+        let Ok(image) = ImageVolume.open_on(home.path(), &Options::default()) else {
+            refused += 1; // the root, a node above the map of used pages, and the map
+            continue;
+        };
+        let (seen, lost) = look(&image);
+        damaged += u64::from(!lost.is_empty());
+        for (path, seen) in &seen {
+            assert!(
+                seen.content.is_err() || *seen == want[path],
+                "page {page}: {path:?}"
+            );
+        }
+        let _ = put(&image, "/new", b"new");
+        image.close().expect("close");
+    }
+    assert!(
+        refused <= 4 && damaged > 10,
+        "{refused} refused, {damaged} damaged"
+    );
+}
+
+/// To follow a log takes no more pages than the session had that wrote it.
+#[test]
+fn a_full_image_with_a_log_opens() {
+    let home = tempfile::tempdir().expect("a directory");
+    let image = fresh(home.path(), 64);
+    let file = image
+        .mknod(ROOT, OsStr::new("f"), 0o100644, 0, &ME)
+        .expect("mknod");
+    let name = |number: u64, tail: char| format!("n{number:06}{}{tail}", "p".repeat(52));
+    let link = |name: String| {
+        image
+            .link(file.node, ROOT, OsStr::new(&name))
+            .expect("link");
+        image.forget(file.node, 1);
+    };
+    // Leaves that are full.
+    const LINKS: u64 = 8000;
+    (0..LINKS).for_each(|number| link(name(number, '5')));
+    (0..LINKS)
+        .filter(|number| number % 14 != 0)
+        .for_each(|number| link(name(number, '7')));
+    image.close().expect("close");
+    put(&image, "/fill", b"").expect("put");
+    let fill = find(&image, "/fill").expect("find");
+    let chunk = bytes(9, 1 << 20);
+    let left = || image.statfs().expect("statfs").bavail;
+    for at in 0.. {
+        const WANTED: u64 = 800;
+        let count = left().saturating_sub(WANTED).min(256) as usize * PAGE;
+        if count == 0 {
+            break;
+        }
+        image
+            .write(fill, 0, at << 20, &chunk[..count], false)
+            .expect("write");
+    }
+    image.close().expect("close");
+    drop(image);
+    let image = open(home.path());
+    for (step, number) in (0..LINKS).step_by(23).enumerate() {
+        let (from, to) = (name(number, '5'), name(number, '1'));
+        let renamed = image.rename(
+            (ROOT, OsStr::new(&from)),
+            (ROOT, OsStr::new(&to)),
+            Rename::Replace,
+        );
+        renamed.expect("rename");
+        if step % 50 == 49 {
+            image.sync().expect("sync");
+        }
+    }
+    image.sync().expect("sync");
+    let want = look(&image).0;
+    drop(image);
+    for read_only in [true, false] {
+        let options = Options {
+            read_only,
+            ..Options::default()
+        };
+        let image = ImageVolume.open_on(home.path(), &options).expect("open");
+        assert!(look(&image).0 == want);
+        sound(&image);
+    }
 }
 
 fn to_read() -> Options {

@@ -3,6 +3,7 @@ mod crash;
 mod full;
 mod hostile;
 mod log;
+mod narrow;
 mod shows;
 mod snapshot;
 mod threads;

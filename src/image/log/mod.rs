@@ -4,7 +4,7 @@
 //! ```text
 //!    0  tag          16   of the 4080 bytes that follow: index = the page, head = generation of the superblock (8), 4, 7 zeros
 //!   16  ciphertext 4080   one XTS data unit, tweak = the page's number in its scope, of
-//!         0  previous    16   tag of the log's page before this one; zeros in the first
+//!         0  previous    16   tag of the log's page before this one; of the superblock in the first
 //!        16  generation   8   of the record
 //!        24  next inode   8   number of the next new inode
 //!        32  length       2   bytes of items
@@ -32,13 +32,10 @@ pub use replay::replay;
 
 use super::layout::{self, PAGE};
 use super::pages::Pages;
-use super::superblock::Superblock;
+use super::superblock::{Superblock, TAG};
 use crate::crypto::digest;
 use crate::fs::{Damage, Result};
 use record::{BODY, Record};
-
-/// Bytes of a page's tag.
-const TAG: usize = 16;
 
 /// The log of a superblock, as far as it goes.
 #[derive(Clone, Debug, Default)]
@@ -53,26 +50,29 @@ pub struct Log {
     used: u64,
     /// The tag of the last.
     previous: [u8; TAG],
+    /// The newest generation of which any page is there: that of the last record, or of one that was not finished, or, after
+    /// damage, of one that does not count because records before it are missing.
+    newest: u64,
     broken: bool,
 }
 
-/// What was found in a log.
-#[derive(Debug, Default)]
-pub struct Found {
-    /// The records, in order.
-    pub records: Vec<Record>,
-    /// The newest generation of which any page is there: that of the last record, or of one that was not finished, or, after
-    /// damage, of one that does not count because records before it are missing.
-    pub newest: u64,
-}
-
 impl Log {
-    /// The empty log of the superblock of a generation, in an area of so many pages.
-    pub fn new(superblock: u64, area: u64, start: u64) -> Self {
+    /// The empty log of a superblock with this tag.
+    pub fn new(superblock: &Superblock, tag: [u8; TAG]) -> Self {
         Self {
-            superblock,
+            superblock: superblock.generation,
+            newest: superblock.generation,
+            area: superblock.log,
+            start: superblock.log_start,
+            previous: tag,
+            ..Self::default()
+        }
+    }
+
+    /// That of an image without any superblock yet.
+    pub fn before_all(area: u64) -> Self {
+        Self {
             area,
-            start,
             ..Self::default()
         }
     }
@@ -83,6 +83,16 @@ impl Log {
             0 => (0, 0),
             area => (area, (self.start + self.used) % area),
         }
+    }
+
+    /// The newest generation of which there is anything.
+    pub fn newest(&self) -> u64 {
+        self.newest
+    }
+
+    /// Whether there is more than the superblock.
+    pub fn is_begun(&self) -> bool {
+        self.newest > self.superblock
     }
 
     /// Whether a record is missing that was durable: there are pages of one after it.
@@ -127,31 +137,32 @@ impl Log {
         Ok(true)
     }
 
-    /// The log of a superblock, and what is in it. One that has been begun counts as full: it is not known what else of it
-    /// may still be there, and it is not gone on with.
-    pub fn read(pages: &Pages, superblock: &Superblock) -> Result<(Self, Found)> {
-        let mut log = Self::new(superblock.generation, superblock.log, superblock.log_start);
-        let mut found = Found {
-            newest: superblock.generation,
-            ..Found::default()
-        };
+    /// The log of a superblock with this tag, and the records in it. One that has been begun counts as full: it is not known what
+    /// else of it may still be there, and it is not gone on with.
+    pub fn read(
+        pages: &Pages,
+        superblock: &Superblock,
+        tag: [u8; TAG],
+    ) -> Result<(Self, Vec<Record>)> {
+        let (mut log, mut records) = (Self::new(superblock, tag), Vec::new());
         while let Some(record) = log.read_record(pages)? {
-            found.newest += 1;
-            if record.generation != found.newest {
+            log.newest += 1;
+            if record.generation != log.newest {
                 return Err(Damage::Malformed.into());
             }
-            found.records.push(record);
+            records.push(record);
         }
+        let last = log.newest;
         for place in log.used..log.area / 2 {
             if let Some(body) = log.open(pages, place)? {
-                found.newest = found.newest.max(body.generation());
+                log.newest = log.newest.max(body.generation());
             }
         }
-        if found.newest > superblock.generation {
+        log.broken = log.newest > last + 1;
+        if log.is_begun() {
             log.used = log.area / 2;
         }
-        log.broken = found.newest > superblock.generation + found.records.len() as u64 + 1;
-        Ok((log, found))
+        Ok((log, records))
     }
 
     /// The next record, if all of it is there.

@@ -9,10 +9,10 @@
 //! ```
 //!
 //! Items do not go on in the next page; a key comes once in a record.
-use super::TAG;
 use crate::fs::{Damage, Result};
 use crate::image::layout::PAGE;
 use crate::image::node::LARGEST_ITEM;
+use crate::image::superblock::{GENERATIONS, TAG};
 
 /// Bytes of a page's plaintext.
 pub const BODY: usize = PAGE - TAG;
@@ -150,7 +150,8 @@ impl Body {
         let tag = tag.try_into().map_err(|_| Damage::Malformed)?;
         let body = Self { plain, tag };
         let zero = |bytes: Option<&[u8]>| bytes.is_some_and(|bytes| bytes.iter().all(|b| *b == 0));
-        let sound = plain[34] <= 1
+        let sound = body.generation() < GENERATIONS
+            && plain[34] <= 1
             && zero(plain.get(35..START))
             && zero(plain.get(START + body.length()..));
         match sound {

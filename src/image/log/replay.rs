@@ -1,5 +1,5 @@
 //! Bringing the tree of a superblock up to date with its log, in memory. The next commit writes it.
-use super::Found;
+use super::Log;
 use super::record::Record;
 use crate::fs::{Damage, Error, Result};
 use crate::image::content;
@@ -12,57 +12,36 @@ use std::collections::BTreeMap;
 /// Items as they are after some records.
 type Items = BTreeMap<Vec<u8>, Option<Vec<u8>>>;
 
-/// Does what the records say; gives the next new inode's number, if there was any record. With `past_damage` what cannot be
-/// done, since the nodes on the way are damaged, is left out: nobody can read it there.
+/// Does what the records of a log say; gives the next new inode's number, if there was any. What cannot be done because a
+/// node on the way is damaged is left out: nobody can read it there, and the rest must not be lost with it. To look at
+/// (`read_only`), the same where the medium fails.
 pub fn replay(
     ground: &Ground,
     tree: &mut Tree,
-    found: Found,
-    past_damage: bool,
+    (log, records): (&Log, Vec<Record>),
+    read_only: bool,
 ) -> Result<Option<u64>> {
+    let left_out = |error: &Error| match error {
+        Error::Damaged(_) => true,
+        Error::Io(_) => read_only,
+        _ => false,
+    };
     let (mut all, mut next_inode) = (Items::new(), None);
-    let mut generation = tree.generation();
-    for record in found.records {
-        let (made, next) = (record.generation, record.next_inode);
-        let items = after(ground, tree, &all, record, past_damage)?;
+    for record in records {
+        let (generation, next) = (record.generation, record.next_inode);
+        let items = after(ground, tree, &all, record, &left_out)?;
         // Whoever begins another record has flushed this one.
-        if made == found.newest && !proved(ground, &items, made)? {
+        if generation == log.newest() && !proved(ground, &items, generation)? {
             break;
         }
         all.extend(items);
         next_inode = Some(next);
-        generation = made + 1;
     }
-    // No node may be put where content lies.
-    let mut dropped = Vec::new();
-    for (key, value) in &all {
-        let before = tree.get(ground, key)?;
-        let (before, after) = (
-            pointers(key, before.as_deref())?,
-            pointers(key, value.as_deref())?,
-        );
-        for at in after.iter().filter(|at| !before.contains(at)) {
-            let mut space = ground.space.lock();
-            let free = at.page < space.pages() && space.correct(at.page, true);
-            if !free && !past_damage {
-                return Err(Damage::Malformed.into());
-            }
-        }
-        dropped.extend(before.into_iter().filter(|at| !after.contains(at)));
-    }
-    for (key, value) in &all {
-        let done = match value {
-            Some(value) => tree.put(ground, key, value),
-            None => tree.remove(ground, key),
-        };
-        match done {
-            Err(error) if !past_damage => return Err(error),
-            _ => {}
-        }
-    }
-    tree.begin(generation);
+    let dropped = claim(ground, tree, &all)?;
+    put(ground, tree, &all, &left_out)?;
+    tree.begin(log.newest() + 1);
     for at in dropped {
-        ground.drop_page(&at, generation);
+        ground.drop_page(&at, tree.generation());
     }
     Ok(next_inode)
 }
@@ -73,10 +52,13 @@ fn after(
     tree: &Tree,
     earlier: &Items,
     record: Record,
-    past_damage: bool,
+    left_out: &dyn Fn(&Error) -> bool,
 ) -> Result<Items> {
     let mut items = Items::new();
     for (key, change) in record.items {
+        if matches!(key::parse(&key), Some((_, Item::Freemap | Item::Snapshot))) {
+            return Err(Damage::Malformed.into());
+        }
         let before = match earlier.get(&key) {
             Some(value) => Ok(value.clone()),
             None => tree.get(ground, &key),
@@ -86,11 +68,64 @@ fn after(
                 let value = change.apply(before.as_deref())?;
                 items.insert(key, value);
             }
-            Err(_) if past_damage => {}
+            Err(error) if left_out(&error) => {}
             Err(error) => return Err(error),
         }
     }
     Ok(items)
+}
+
+/// Marks the pages that the items refer to as used, so that no node is put there; gives those that they do not refer to any
+/// more.
+fn claim(ground: &Ground, tree: &Tree, items: &Items) -> Result<Vec<Pointer>> {
+    let mut dropped = Vec::new();
+    for (key, value) in items {
+        let before = pointers(key, tree.get(ground, key)?.as_deref())?;
+        let after = pointers(key, value.as_deref())?;
+        for at in after.iter().filter(|at| !before.contains(at)) {
+            let mut space = ground.space.lock();
+            if at.page >= space.pages() || !space.correct(at.page, true) {
+                return Err(Damage::Malformed.into());
+            }
+        }
+        dropped.extend(before.into_iter().filter(|at| !after.contains(at)));
+    }
+    Ok(dropped)
+}
+
+/// Puts the items into the tree. In an order that takes few pages for nodes: what goes makes room for what comes.
+fn put(
+    ground: &Ground,
+    tree: &mut Tree,
+    items: &Items,
+    left_out: &dyn Fn(&Error) -> bool,
+) -> Result<()> {
+    let (gone, there): (Vec<_>, Vec<_>) = items.iter().partition(|(_, value)| value.is_none());
+    for (key, value) in gone.into_iter().chain(there) {
+        let done = match value {
+            Some(value) => put_one(ground, tree, key, value),
+            None => tree.remove(ground, key).map(drop),
+        };
+        match done {
+            Err(error) if !left_out(&error) => return Err(error),
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+fn put_one(ground: &Ground, tree: &mut Tree, key: &[u8], value: &[u8]) -> Result<()> {
+    let same_length = tree.amend(ground, key, |before| {
+        let same = before.len() == value.len();
+        if same {
+            before.copy_from_slice(value);
+        }
+        same
+    })?;
+    match same_length {
+        Some(true) => Ok(()),
+        _ => tree.put(ground, key, value).map(drop),
+    }
 }
 
 /// Whether every page of content that a generation wrote is there.

@@ -20,7 +20,7 @@ pub struct Touched {
 impl Touched {
     /// An item changed, in this [`part`].
     pub fn add(&mut self, key: Vec<u8>, part: Option<Range<usize>>) {
-        if self.too_many {
+        if self.too_many || part.as_ref().is_some_and(Range::is_empty) {
             return;
         }
         self.items
@@ -98,11 +98,5 @@ pub fn part(before: Option<&[u8]>, after: &[u8]) -> Option<Range<usize>> {
 }
 
 fn joined(one: Range<usize>, other: &Range<usize>) -> Range<usize> {
-    if one.is_empty() {
-        return other.clone();
-    }
-    if other.is_empty() {
-        return one;
-    }
     one.start.min(other.start)..one.end.max(other.end)
 }

@@ -7,7 +7,7 @@ use super::super::log::Log;
 use super::super::log::record::Record;
 use super::super::superblock::Superblock;
 use super::super::tree::Tree;
-use super::{Change, Gate, Store};
+use super::{CHANGE, Change, Gate, Store};
 use crate::fs::{Error, Result};
 use std::sync::atomic::Ordering::Relaxed;
 
@@ -66,12 +66,15 @@ impl Store {
     ) -> Result<()> {
         drop(self.begin(Some(4))?);
         let mut durable = self.durable.lock();
+        let kept = self.ground.kept.load(Relaxed);
         let superblock = self.commit_and(&mut durable, true)?;
         let gate = Gate {
             store: self,
             _shared: self.gate.read(),
         };
-        gate.change(|one| change(one, &superblock))?;
+        let recorded = gate.change(|one| change(one, &superblock));
+        recorded.inspect_err(|_| self.ground.kept.store(kept, Relaxed))?;
+        self.touched.lock().refuse(); // a snapshot stands in no record
         drop(gate);
         self.commit_holding(&mut durable)
     }
@@ -82,6 +85,7 @@ impl Store {
         {
             let _alone = self.gate.write();
             self.ground.space.lock().resize(pages);
+            self.touched.lock().refuse(); // nor another size
         }
         self.commit_holding(&mut durable)
     }
@@ -113,7 +117,7 @@ impl Store {
 
     /// Ends the generation with a record of the log; false if it takes a commit.
     fn record(&self, durable: &mut Durable) -> Result<bool> {
-        if self.ground.space.lock().waiting() > TOO_MANY_WAITING {
+        if !self.may_record(durable) {
             return Ok(false);
         }
         let Some(record) = self.end_generation(durable.log.room())? else {
@@ -124,13 +128,24 @@ impl Store {
             self.touched.lock().refuse();
             return Ok(false);
         }
-        if let Err(error) = pages.device.flush() {
-            self.failed.store(true, Relaxed);
-            return Err(error);
-        }
+        let flushed = pages.device.flush();
+        flushed.inspect_err(|_| self.failed.store(true, Relaxed))?;
         durable.generation = record.generation;
         self.newest.store(record.generation, Relaxed);
         Ok(true)
+    }
+
+    /// Whether a record would be the next generation, and a session after a crash has the pages to follow the log; and unless a
+    /// commit is due, for freed pages.
+    fn may_record(&self, durable: &Durable) -> bool {
+        let (next, nodes) = {
+            let tree = self.tree();
+            (tree.generation(), tree.dirty_nodes() as u64)
+        };
+        let space = self.ground.space.lock();
+        next == durable.generation + 1
+            && space.available() > 4 * nodes + CHANGE
+            && space.waiting() <= TOO_MANY_WAITING
     }
 
     /// What changed in this generation, and the next one begins; `None`: it is too much for so many bytes.
@@ -160,15 +175,12 @@ impl Store {
         let written = device
             .flush()
             .and_then(|()| superblock.write(&self.ground.pages))
-            .and_then(|()| device.flush());
-        if let Err(error) = written {
-            self.failed.store(true, Relaxed);
-            return Err(error);
-        }
+            .and_then(|tag| device.flush().map(|()| tag));
+        let tag = written.inspect_err(|_| self.failed.store(true, Relaxed))?;
         *durable = Durable {
             generation: superblock.generation,
             superblocks: [superblock.generation, durable.superblocks[0]],
-            log: Log::new(superblock.generation, superblock.log, superblock.log_start),
+            log: Log::new(&superblock, tag),
         };
         self.newest.store(superblock.generation, Relaxed);
         self.release(superblock.generation);

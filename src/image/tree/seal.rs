@@ -10,6 +10,7 @@ const BATCH: usize = 256;
 
 /// The nodes that are written, in the order of their pages.
 struct Sealed {
+    generation: u64,
     pages: Vec<u64>,
     cipher: Vec<u8>,
     pointers: Vec<Pointer>,
@@ -19,12 +20,12 @@ impl Tree {
     /// Writes every node that changed as this generation, which is not older than the present one, and begins the next.
     /// On an error nothing has changed, and it can be tried again. Does not flush.
     pub fn seal(&mut self, ground: &Ground, generation: u64) -> Result<()> {
-        self.generation = generation;
         let mut pages: Vec<u64> = self.dirty.keys().copied().collect();
         pages.sort_unstable();
         let mut sealed = Sealed {
             cipher: vec![0; pages.len() * PAGE],
             pointers: Vec::with_capacity(pages.len()),
+            generation,
             pages,
         };
         if self.dirty(&self.root).is_some() {
@@ -54,7 +55,7 @@ impl Tree {
         let place = sealed.pages.binary_search(&page);
         let place = place.map_err(|_| Damage::Malformed)? * PAGE;
         let cipher = &mut sealed.cipher[place..place + PAGE];
-        let generation = self.generation;
+        let generation = sealed.generation;
         let plain = self.node(page)?.seal_form();
         let pointers = &mut sealed.pointers;
         let pages = &ground.pages;
