@@ -1,27 +1,15 @@
 //! A cut that failed half-way: what was cut does not come back, whatever makes the file longer again.
-use crate::crypto::secret::Secret;
-use crate::crypto::tag::Algorithm;
-use crate::crypto::xts::Cipher;
 use crate::fs::{Allocate, Caller, FileSystem, NodeId, ROOT, SetAttr};
 use crate::image::key;
 use crate::image::layout::PAGE;
 use crate::image::{Image, Options, format};
-use crate::volume::keys::Keys;
 use std::ffi::OsStr;
 use std::sync::Arc;
 
 fn image() -> Image {
     let fd = rustix::fs::memfd_create("image", rustix::fs::MemfdFlags::CLOEXEC).unwrap();
     rustix::fs::ftruncate(&fd, 8 << 20).unwrap();
-    let fvek = Secret::fill_with(|bytes| bytes.fill(7));
-    let keys = Keys::derive(
-        &[1; 16],
-        Cipher::XtsAes256,
-        Algorithm::PolyvalAes256,
-        &[(1, fvek)],
-        Secret::random(),
-    );
-    let keys = Arc::new(keys.unwrap());
+    let keys = Arc::new(crate::image::tree::tests::keys());
     format(fd.try_clone().unwrap(), 8 << 20, keys.clone(), (0, 0)).unwrap();
     Image::open(fd, keys, &Options::default()).unwrap()
 }

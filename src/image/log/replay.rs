@@ -103,7 +103,7 @@ fn put(
     let (gone, there): (Vec<_>, Vec<_>) = items.iter().partition(|(_, value)| value.is_none());
     for (key, value) in gone.into_iter().chain(there) {
         let done = match value {
-            Some(value) => put_one(ground, tree, key, value),
+            Some(value) => tree.put_over(ground, key, value),
             None => tree.remove(ground, key).map(drop),
         };
         match done {
@@ -112,20 +112,6 @@ fn put(
         }
     }
     Ok(())
-}
-
-fn put_one(ground: &Ground, tree: &mut Tree, key: &[u8], value: &[u8]) -> Result<()> {
-    let same_length = tree.amend(ground, key, |before| {
-        let same = before.len() == value.len();
-        if same {
-            before.copy_from_slice(value);
-        }
-        same
-    })?;
-    match same_length {
-        Some(true) => Ok(()),
-        _ => tree.put(ground, key, value).map(drop),
-    }
 }
 
 /// Whether every page of content that a generation wrote is there.

@@ -125,25 +125,10 @@ impl<'a> Change<'a> {
     pub(super) fn take_back(&mut self) -> Result<()> {
         for done in std::mem::take(&mut self.done).into_iter().rev() {
             match done.before {
-                Some(value) => self.put_back(&done.key, &value)?,
+                Some(value) => self.tree.put_over(self.ground, &done.key, &value)?,
                 None => drop(self.tree.remove(self.ground, &done.key)?),
             }
         }
         Ok(())
-    }
-
-    /// Takes no page where the length is the same: what was amended in the last free pages can be taken back.
-    fn put_back(&mut self, key: &[u8], before: &[u8]) -> Result<()> {
-        let same = self.tree.amend(self.ground, key, |now| {
-            let same = now.len() == before.len();
-            if same {
-                now.copy_from_slice(before);
-            }
-            same
-        })?;
-        match same {
-            Some(true) => Ok(()),
-            _ => self.tree.put(self.ground, key, before).map(drop),
-        }
     }
 }

@@ -52,6 +52,21 @@ impl Tree {
         Ok(found.map(|index| edit(node.value_mut(index))))
     }
 
+    /// Puts an item. Over one of the same length it is written where that is, which takes no page but for nodes on the way.
+    pub fn put_over(&mut self, ground: &Ground, key: &[u8], value: &[u8]) -> Result<()> {
+        let same_length = self.amend(ground, key, |before| {
+            let same = before.len() == value.len();
+            if same {
+                before.copy_from_slice(value);
+            }
+            same
+        })?;
+        match same_length {
+            Some(true) => Ok(()),
+            _ => self.put(ground, key, value).map(drop),
+        }
+    }
+
     /// Removes an item; the value it had. Nothing is written where there is none.
     pub fn remove(&mut self, ground: &Ground, key: &[u8]) -> Result<Option<Vec<u8>>> {
         let Some(before) = self.get(ground, key)? else {

@@ -235,4 +235,4 @@ pub trait Visitor {
 }
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;

@@ -10,9 +10,7 @@ use crate::image::store::{Durable, Store};
 use crate::volume::keys::Keys;
 use std::collections::BTreeMap;
 
-fn ground(pages: u64) -> Ground {
-    let file = rustix::fs::memfd_create("image", rustix::fs::MemfdFlags::CLOEXEC).unwrap();
-    rustix::fs::ftruncate(&file, pages * 4096).unwrap();
+pub fn keys() -> Keys {
     let fvek = Secret::fill_with(|bytes| bytes.fill(7));
     let keys = Keys::derive(
         &[1; 16],
@@ -21,8 +19,14 @@ fn ground(pages: u64) -> Ground {
         &[(1, fvek)],
         Secret::random(),
     );
+    keys.unwrap()
+}
+
+fn ground(pages: u64) -> Ground {
+    let file = rustix::fs::memfd_create("image", rustix::fs::MemfdFlags::CLOEXEC).unwrap();
+    rustix::fs::ftruncate(&file, pages * 4096).unwrap();
     let device = Device::new(file, true, None).unwrap();
-    let pages_of = Pages::new(device, Arc::new(keys.unwrap()));
+    let pages_of = Pages::new(device, Arc::new(keys()));
     Ground::new(pages_of, Space::new(pages, 0))
 }
 
