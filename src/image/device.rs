@@ -111,6 +111,11 @@ impl Device {
         !matches!(set_aside, Err(Errno::NOSPC | Errno::DQUOT))
     }
 
+    /// Whether freed space can be given back.
+    pub fn can_punch(&self) -> bool {
+        self.punch.load(Relaxed)
+    }
+
     /// Gives pages back to the file system below, where it can take them.
     pub fn punch(&self, pages: Range<u64>) {
         if !self.punch.load(Relaxed) {

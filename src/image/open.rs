@@ -1,7 +1,7 @@
 //! Making and opening an image.
 use super::core::Core;
 use super::device::{Device, Recorder};
-use super::ground::Ground;
+use super::ground::{Ground, is_full};
 use super::inode::{self, INLINE};
 use super::key;
 use super::layout;
@@ -116,7 +116,8 @@ pub(super) fn fill_fixed(device: &Device, log: u64) -> fs::Result<()> {
 
 /// Opens the newest generation.
 pub(super) fn open(fd: OwnedFd, keys: Arc<Keys>, options: &Options) -> Result<Core, OpenError> {
-    let punch = !options.keep_space && !options.read_only;
+    let read_only = options.read_only || options.snapshot.is_some();
+    let punch = !options.keep_space && !read_only;
     let device = Device::new(fd, punch, options.recorder.clone())?;
     let length = device.length()?;
     let pages = Pages::new(device, keys);
@@ -147,7 +148,6 @@ pub(super) fn open(fd: OwnedFd, keys: Arc<Keys>, options: &Options) -> Result<Co
         },
         None => tree,
     };
-    let read_only = options.read_only || options.snapshot.is_some();
     let settled = log.is_broken() || !log.is_begun(); // a broken one is the repair's
     let durable = Durable {
         generation,
@@ -168,7 +168,10 @@ pub(super) fn open(fd: OwnedFd, keys: Arc<Keys>, options: &Options) -> Result<Co
         core.store.ground.fill_cushion();
         if !settled {
             // What a crash has left does not stay longer than it must. If there is no room, the log is there the next time.
-            let _ = core.store.commit();
+            match core.store.commit() {
+                Err(error) if !is_full(&error) => return Err(error.into()),
+                _ => {}
+            }
         }
         // An orphan that is damaged must not keep the rest from being mounted: it stays one.
         let _ = core.reap_all();

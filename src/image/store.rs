@@ -1,7 +1,7 @@
 //! The live tree: who may change it and when. A change ([`Change`]) happens as a whole or not at all, in memory; then
 //! (`commit`) a generation of them becomes durable, as a record of the log or by a commit.
 //!
-//! Locks, in this order: (those of files,) `durable`, `gate`, `tree`, `touched`, then those of the ground. The gate is held
+//! Locks, in this order: (those of files,) `durable`, `giving_back`, `gate`, `tree`, `touched`, then those of the ground. The gate is held
 //! shared by whoever takes pages and puts pointers to them into the tree, and alone while a generation ends: so no page is
 //! taken in one and first referred to in the next.
 mod change;
@@ -36,6 +36,8 @@ pub struct Store {
     /// Held while a generation becomes durable.
     durable: Mutex<Durable>,
     newest: AtomicU64,
+    /// Held while freed space is given back to what lies below.
+    giving_back: Mutex<()>,
     next_inode: AtomicU64,
     /// The medium failed during a commit: what it holds is not known, and nothing is changed any more.
     failed: AtomicBool,
@@ -64,6 +66,7 @@ impl Store {
             touched: Mutex::default(),
             newest: AtomicU64::new(durable.generation),
             durable: Mutex::new(durable),
+            giving_back: Mutex::default(),
             next_inode: AtomicU64::new(next_inode),
             failed: AtomicBool::new(false),
         }
@@ -137,24 +140,18 @@ impl Store {
         }
     }
 
-    /// Whether there are freed pages that did not come back yet.
-    pub fn is_waiting(&self) -> bool {
-        self.ground.space.lock().waiting() > 0
-    }
-
     /// Has freed pages come back, until there is enough; false if that did not help. The file system below has them back too.
     pub fn reclaim(&self, enough: &dyn Fn() -> bool) -> Result<bool> {
         for _ in 0..=KEPT {
-            if !self.is_waiting() {
+            let waiting = self.ground.space.lock().waiting() > 0;
+            let committed = if waiting { self.commit() } else { Ok(()) };
+            self.give_back();
+            committed?;
+            if enough() || !waiting {
                 break;
             }
-            self.commit()?;
-            self.give_back();
-            if enough() {
-                return Ok(true);
-            }
         }
-        Ok(false)
+        Ok(enough())
     }
 
     /// Changes the tree. See [`Store::begin`].

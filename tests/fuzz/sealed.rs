@@ -362,7 +362,7 @@ fn log() -> Target {
 }
 
 /// Leaves an image with a record of one page in its log; the superblock, and the record's plaintext.
-fn small_log(file: File) -> (Superblock, Vec<u8>) {
+fn small_log(file: File) -> ((Superblock, [u8; 16]), Vec<u8>) {
     let fd = || file.try_clone().expect("dup").into();
     let image = Image::open(fd(), keys(), &image::Options::default()).expect("an image");
     let entry = image.lookup(ROOT, OsStr::new("kept 2")).expect("a file");
@@ -371,7 +371,7 @@ fn small_log(file: File) -> (Superblock, Vec<u8>) {
     written.expect("write");
     image.sync().expect("sync");
     let pages = Pages::new(Device::new(fd(), false, None).expect("a device"), keys());
-    let (superblock, _) = Superblock::read_all(&pages).expect("superblocks")[0];
+    let superblock = Superblock::read_all(&pages).expect("superblocks")[0];
     let page = log_page(&superblock);
     let mut sealed = [0; 4096];
     pages.device.read(page, &mut sealed).expect("read");
@@ -383,14 +383,15 @@ fn small_log(file: File) -> (Superblock, Vec<u8>) {
     (superblock, plain)
 }
 
-fn log_page(superblock: &Superblock) -> u64 {
+fn log_page((superblock, _): &(Superblock, [u8; 16])) -> u64 {
     image::layout::LOG + superblock.log_start
 }
 
-fn log_head(superblock: &Superblock) -> [u8; 16] {
+fn log_head((superblock, tag): &(Superblock, [u8; 16])) -> [u8; 16] {
     let mut head = [0; 16];
     head[..8].copy_from_slice(&superblock.generation.to_le_bytes());
     head[8] = 4;
+    head[9..].copy_from_slice(&tag[..7]);
     head
 }
 

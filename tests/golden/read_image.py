@@ -63,17 +63,17 @@ class Image:
         require(best, "a superblock")
         return best
 
-    def log_page(self, superblock, n):
+    def log_page(self, superblock, tag, n):
         """Plaintext and tag of a page of the log, if it is one."""
         for epoch in self.fveks:
             keys, stored = self.keys(epoch, n), self.page(n)
-            head = struct.pack("<Q", superblock) + b"\x04" + bytes(7)
+            head = struct.pack("<Q", superblock) + b"\x04" + tag[:7]
             if keys.tag(n, bytes(16) + head + stored[16:]) == stored[:16]:
                 return keys.decrypt(n, stored[16:]), stored[:16]
         return None
 
     def log(self, superblock, area, start, previous):
-        found = [self.log_page(superblock, 1028 + (start + at) % area) for at in range(area // 2)]
+        found = [self.log_page(superblock, previous, 1028 + (start + at) % area) for at in range(area // 2)]
         newest = max([superblock] + [struct.unpack_from("<Q", page[0], 16)[0] for page in found if page])
         generation, at = superblock, 0
         while True:

@@ -1,7 +1,7 @@
 //! The log: what an fsync costs, and what becomes of an image that crashed with records in it.
 use super::{ME, Seen, bytes, find, fresh, look, open, put, sound};
 use crate::kinds::ImageVolume;
-use cryptfs::fs::{FileSystem, ROOT, Rename};
+use cryptfs::fs::{Error, FileSystem, ROOT, Rename, Result};
 use cryptfs::image::device::{Op, Recorder};
 use cryptfs::image::{Image, OpenError, Options, check, layout};
 use std::collections::BTreeMap;
@@ -33,6 +33,12 @@ fn recorded(dir: &Path, tape: &Arc<Tape>) -> Image {
 
 fn in_log(page: u64) -> bool {
     (layout::LOG..layout::LOG + layout::log(MIB << 8)).contains(&page)
+}
+
+/// Whether a page is the tree's, or content.
+fn is_trees(page: u64) -> bool {
+    let fixed = layout::fixed(MIB << 8, layout::log(MIB << 8));
+    !fixed.iter().any(|range| range.contains(&page))
 }
 
 /// First page and pages of each write.
@@ -304,30 +310,57 @@ fn zero(dir: &Path, page: u64) {
 }
 
 /// A log is that of one superblock, and not of another of the same generation: what a lost superblock's log said does not come
-/// to the one that took its place.
+/// to the one that took its place, nor does it tell anything of that one's log.
 #[test]
 fn a_log_belongs_to_its_superblock() {
-    let home = tempfile::tempdir().expect("a directory");
-    fresh(home.path(), MIB).close().expect("close");
-    let image = open(home.path());
-    put(&image, "/x", b"x").expect("put");
-    image.close().expect("close");
-    let lost = image.generation();
-    drop(image);
-    let image = open(home.path());
-    put(&image, "/y", b"yyyyyyyy").expect("put");
-    image.sync().expect("sync");
-    drop(image);
-    zero(home.path(), layout::slot(lost));
-    let image = open(home.path());
-    put(&image, "/z", b"zzz").expect("put");
-    image.close().expect("close");
-    let now = look(&image).0;
-    assert_eq!(image.generation(), lost);
-    drop(image);
-    let image = open(home.path());
-    assert!(look(&image).0 == now);
-    sound(&image);
+    for stale in 1..4 {
+        let home = tempfile::tempdir().expect("a directory");
+        let image = fresh(home.path(), MIB);
+        put(&image, "/f", &bytes(7, 40_000)).expect("put");
+        image.close().expect("close");
+        drop(image);
+        let image = open(home.path());
+        put(&image, "/x", b"x").expect("put");
+        image.close().expect("close");
+        let lost = image.generation();
+        drop(image);
+        let image = open(home.path());
+        for number in 0..stale {
+            put(&image, "/y", &bytes(number, 9)).expect("put");
+            image.sync().expect("sync");
+        }
+        drop(image);
+        zero(home.path(), layout::slot(lost));
+        let image = open(home.path());
+        put(&image, "/z", b"zzz").expect("put");
+        image.close().expect("close");
+        let now = look(&image).0;
+        assert_eq!(image.generation(), lost);
+        drop(image);
+        // A power cut in an fsync: the record is there, the content is not.
+        let tape = Arc::new(Tape::default());
+        let image = recorded(home.path(), &tape);
+        assert!(look(&image).0 == now, "{stale} stale records");
+        tape.0.lock().expect("no panic").clear();
+        let node = find(&image, "/f").expect("find");
+        image
+            .write(node, 0, 0, &bytes(8, 36_864), false)
+            .expect("write");
+        image.sync().expect("sync");
+        drop(image);
+        let writes = writes(&tape.0.lock().expect("no panic"));
+        for page in writes
+            .iter()
+            .flat_map(|(first, count)| *first..first + count)
+        {
+            if !in_log(page) {
+                zero(home.path(), page);
+            }
+        }
+        let image = open(home.path());
+        assert!(look(&image).0 == now, "{stale} stale records");
+        sound(&image);
+    }
 }
 
 /// A node that is damaged costs what is in it, also where the log would change it; the rest can be written.
@@ -351,17 +384,8 @@ fn a_damaged_node_does_not_keep_the_log_from_the_rest() {
     drop(image);
     let bytes = std::fs::read(home.path().join(ImageVolume::NAME)).expect("read");
     let file = ImageVolume.fd(home.path());
-    let count = layout::pages(MIB << 20);
-    let fixed: Vec<u64> = layout::fixed(count, layout::log(count))
-        .into_iter()
-        .flatten()
-        .collect();
     let (mut damaged, mut refused) = (0, 0);
-    for page in used
-        .into_iter()
-        .flatten()
-        .filter(|page| !fixed.contains(page))
-    {
+    for page in used.into_iter().flatten().filter(|page| is_trees(*page)) {
         file.write_all_at(&bytes, 0).expect("write");
         zero(home.path(), page);
         let Ok(image) = ImageVolume.open_on(home.path(), &Options::default()) else {
@@ -383,6 +407,71 @@ fn a_damaged_node_does_not_keep_the_log_from_the_rest() {
         refused <= 4 && damaged > 10,
         "{refused} refused, {damaged} damaged"
     );
+}
+
+/// What is fsynced lies in a leaf that is fine, beside one that is damaged: it does not go to that one.
+#[test]
+fn a_damaged_neighbour_takes_nothing_from_the_log() {
+    let home = tempfile::tempdir().expect("a directory");
+    let image = fresh(home.path(), MIB);
+    for number in 0..600 {
+        put(&image, &format!("/file {number:05}"), b"content").expect("put");
+    }
+    image.close().expect("close");
+    drop(image);
+    let read_bytes = || std::fs::read(home.path().join(ImageVolume::NAME)).expect("read");
+    let clean = read_bytes();
+    let image = open(home.path());
+    let used = image.used();
+    // All that is in the last leaf of inodes goes, and others come there.
+    for number in 560..600 {
+        let unlinked = image.unlink(ROOT, OsStr::new(&format!("file {number:05}")));
+        unlinked.expect("unlink");
+    }
+    let new: Vec<String> = (0..20).map(|number| format!("/new {number:02}")).collect();
+    for name in &new {
+        put(&image, name, b"new, and durable").expect("put");
+    }
+    image.sync().expect("sync");
+    drop(image);
+    let crashed = read_bytes();
+    let file = ImageVolume.fd(home.path());
+    let damaged = |bytes: &[u8], page: u64, read_only: bool| {
+        file.write_all_at(bytes, 0).expect("write");
+        zero(home.path(), page);
+        let options = Options {
+            read_only,
+            ..Options::default()
+        };
+        ImageVolume.open_on(home.path(), &options).ok()
+    };
+    let last = |image: &Image| read(image, "/file 00599").is_ok();
+    let mut tried = 0;
+    for page in used.into_iter().flatten().filter(|page| is_trees(*page)) {
+        let Some(image) = damaged(&clean, page, true) else {
+            continue;
+        };
+        let missing = |name: &String| matches!(find(&image, name), Err(Error::NotFound));
+        if last(&image) && new.iter().all(missing) {
+            let Some(image) = damaged(&crashed, page, false) else {
+                continue;
+            };
+            tried += 1;
+            for name in &new {
+                let found = read(&image, name).unwrap_or_else(|e| panic!("page {page}: {e}"));
+                assert_eq!(found, b"new, and durable", "page {page}");
+            }
+        }
+    }
+    assert!(tried > 20, "{tried}");
+}
+
+fn read(image: &Image, path: &str) -> Result<Vec<u8>> {
+    let node = find(image, path)?;
+    let mut buf = vec![0; 100];
+    let count = image.read(node, 0, 0, &mut buf)?;
+    buf.truncate(count);
+    Ok(buf)
 }
 
 /// To follow a log takes no more pages than the session had that wrote it.

@@ -1,10 +1,14 @@
 //! Several threads at once: nothing waits for ever, everyone reads what he wrote, and the image is whole afterwards.
 use super::{ME, bytes, find, fresh, look, put, sound};
+use crate::kinds::ImageVolume;
 use crate::model::rng::Rng;
 use cryptfs::fs::{FileSystem, ROOT, Rename, SetAttr};
-use cryptfs::image::Image;
+use cryptfs::image::device::{Op, Recorder};
+use cryptfs::image::{Image, Options};
 use std::ffi::OsStr;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::time::Duration;
 
 #[test]
 fn threads_do_not_see_each_other() {
@@ -220,4 +224,53 @@ fn a_hundred_thousand_files_are_no_burden() {
         begun.elapsed()
     );
     assert!(opened.as_secs() < 2);
+}
+
+/// A disk below that takes its time to have space back.
+struct Slow(AtomicBool);
+
+impl Recorder for Slow {
+    fn record(&self, op: Op) {
+        if matches!(op, Op::Punch { .. }) && self.0.load(Relaxed) {
+            std::thread::sleep(Duration::from_millis(100));
+        }
+    }
+}
+
+/// Several writers on a full image from which something was just removed: all find room.
+#[test]
+fn writers_that_reclaim_space_wait_for_each_other() {
+    let home = tempfile::tempdir().expect("a directory");
+    fresh(home.path(), 64).close().expect("close");
+    let slow = Arc::new(Slow(AtomicBool::new(false)));
+    let options = Options {
+        recorder: Some(slow.clone()),
+        ..Options::default()
+    };
+    let image = ImageVolume.open_on(home.path(), &options).expect("open");
+    let new = |name: &str| {
+        let made = image.mknod(ROOT, OsStr::new(name), 0o100644, 0, &ME);
+        made.expect("mknod").node
+    };
+    let (large, chunk) = (new("large"), bytes(1, 1 << 20));
+    let full = (0..).find(|at| image.write(large, 0, at << 20, &chunk, false).is_err());
+    assert!(full.is_some_and(|mib| mib > 40));
+    let nodes = ["a", "b", "c", "d"].map(new);
+    image.sync().expect("sync");
+    slow.0.store(true, Relaxed);
+    image.unlink(ROOT, OsStr::new("large")).expect("unlink");
+    image.forget(large, 1);
+    std::thread::scope(|scope| {
+        for node in nodes {
+            let (image, chunk) = (&image, &chunk);
+            scope.spawn(move || {
+                for at in 0..4 {
+                    image
+                        .write(node, 0, at << 20, chunk, false)
+                        .expect("there is room");
+                }
+            });
+        }
+    });
+    sound(&image);
 }

@@ -48,7 +48,7 @@ impl Core {
         write: impl Fn(u64, &[u8]) -> Result<()>,
     ) -> Result<()> {
         batches(offset, data).try_for_each(|(at, part)| match write(at, part) {
-            Err(error) if is_full(&error) && self.store.is_waiting() => {
+            Err(error) if is_full(&error) => {
                 self.store.reclaim(&|| false)?;
                 write(at, part)
             }

@@ -2,7 +2,8 @@
 //! changed items and the root, and flushes once instead of twice.
 //!
 //! ```text
-//!    0  tag          16   of the 4080 bytes that follow: index = the page, head = generation of the superblock (8), 4, 7 zeros
+//!    0  tag          16   of the 4080 bytes that follow: index = the page, head = the superblock's generation (8), 4, and the
+//!                         first 7 bytes of its tag
 //!   16  ciphertext 4080   one XTS data unit, tweak = the page's number in its scope, of
 //!         0  previous    16   tag of the log's page before this one; of the superblock in the first
 //!        16  generation   8   of the record
@@ -40,8 +41,8 @@ use record::{BODY, Record};
 /// The log of a superblock, as far as it goes.
 #[derive(Clone, Debug, Default)]
 pub struct Log {
-    /// Generation of the superblock.
-    superblock: u64,
+    /// Generation and tag of the superblock.
+    superblock: (u64, [u8; TAG]),
     /// Pages of the area; 0: the image has none.
     area: u64,
     /// Where in the area the log begins.
@@ -60,7 +61,7 @@ impl Log {
     /// The empty log of a superblock with this tag.
     pub fn new(superblock: &Superblock, tag: [u8; TAG]) -> Self {
         Self {
-            superblock: superblock.generation,
+            superblock: (superblock.generation, tag),
             newest: superblock.generation,
             area: superblock.log,
             start: superblock.log_start,
@@ -92,7 +93,7 @@ impl Log {
 
     /// Whether there is more than the superblock.
     pub fn is_begun(&self) -> bool {
-        self.newest > self.superblock
+        self.newest > self.superblock.0
     }
 
     /// Whether a record is missing that was durable: there are pages of one after it.
@@ -213,8 +214,10 @@ impl Log {
 
     fn head(&self) -> [u8; 16] {
         let mut head = [0; 16];
-        head[..8].copy_from_slice(&self.superblock.to_le_bytes());
+        let (generation, tag) = &self.superblock;
+        head[..8].copy_from_slice(&generation.to_le_bytes());
         head[8] = 4;
+        head[9..].copy_from_slice(&tag[..7]);
         head
     }
 }

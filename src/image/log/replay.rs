@@ -38,7 +38,7 @@ pub fn replay(
         next_inode = Some(next);
     }
     let dropped = claim(ground, tree, &all)?;
-    put(ground, tree, &all, &left_out)?;
+    put(ground, tree, &all)?;
     tree.begin(log.newest() + 1);
     for at in dropped {
         ground.drop_page(&at, tree.generation());
@@ -93,37 +93,36 @@ fn claim(ground: &Ground, tree: &Tree, items: &Items) -> Result<Vec<Pointer>> {
     Ok(dropped)
 }
 
-/// Puts the items into the tree. In an order that takes few pages for nodes: what goes makes room for what comes.
-fn put(
-    ground: &Ground,
-    tree: &mut Tree,
-    items: &Items,
-    left_out: &dyn Fn(&Error) -> bool,
-) -> Result<()> {
-    let (gone, there): (Vec<_>, Vec<_>) = items.iter().partition(|(_, value)| value.is_none());
-    for (key, value) in gone.into_iter().chain(there) {
-        let done = match value {
-            Some(value) => tree.put_over(ground, key, value),
-            None => tree.remove(ground, key).map(drop),
-        };
-        match done {
-            Err(error) if !left_out(&error) => return Err(error),
-            _ => {}
+/// Puts the items into the tree. In an order that takes few pages for nodes: what goes makes room for what comes. But not the last
+/// item of a leaf before the rest: its place would fall to the leaf beside it, and that one may be damaged.
+fn put(ground: &Ground, tree: &mut Tree, items: &Items) -> Result<()> {
+    let mut last = Vec::new();
+    for (key, _) in items.iter().filter(|(_, value)| value.is_none()) {
+        match tree.is_alone(ground, key)? {
+            true => last.push(key),
+            false => drop(tree.remove(ground, key)?),
         }
+    }
+    for (key, value) in items {
+        if let Some(value) = value {
+            tree.put_over(ground, key, value)?;
+        }
+    }
+    for key in last {
+        tree.remove(ground, key)?;
     }
     Ok(())
 }
 
-/// Whether every page of content that a generation wrote is there.
+/// Whether every page of content that a generation wrote is there. One that cannot be read was there, or is an error in its place.
 fn proved(ground: &Ground, items: &Items, generation: u64) -> Result<bool> {
     let mut plain = zeroize::Zeroizing::new([0; crate::image::layout::PAGE]);
     for (key, value) in items {
         for at in pointers(key, value.as_deref())? {
-            if at.generation == generation {
-                match ground.pages.read(&at, &mut plain) {
-                    Err(Error::Damaged(_)) => return Ok(false),
-                    read => read?,
-                }
+            if at.generation == generation
+                && let Err(Error::Damaged(_)) = ground.pages.read(&at, &mut plain)
+            {
+                return Ok(false);
             }
         }
     }

@@ -7,6 +7,8 @@ use std::ops::Range;
 
 /// Pages that are given back together, when the last of them is free.
 const BLOCK: u64 = bits::WORD;
+/// Blocks that are held at a time: nobody can take them meanwhile.
+const PORTION: usize = 16;
 
 impl Space {
     /// A page that no commit has referred to is not needed any more.
@@ -70,27 +72,33 @@ impl Space {
         }
     }
 
-    /// Blocks that became free since this was asked for last, and still are: they are held until [`Space::unhold`], to be
-    /// given back to what lies below. Not those that nodes come to next, nor the cushion.
+    /// Some blocks that became free, and still are: they are held until [`Space::unhold`], to be given back to what lies below.
+    /// Not those that nodes come to next, nor the cushion.
     pub fn hold_emptied(&mut self) -> Vec<Range<u64>> {
         let nodes = [
             self.cursors[Purpose::Nodes as usize] / SEGMENT,
             self.previous,
         ];
+        let is_theirs = |block: &&u64| nodes.contains(&(**block * BLOCK / SEGMENT));
         let mut held = Vec::new();
-        for block in std::mem::take(&mut self.emptied) {
+        while held.len() < PORTION
+            && let Some(block) = self.emptied.iter().find(|block| !is_theirs(block)).copied()
+        {
+            self.emptied.remove(&block);
             let pages = block * BLOCK..(block + 1) * BLOCK;
-            let segment = pages.start / SEGMENT;
-            if nodes.contains(&segment) {
-                self.emptied.insert(block);
-            } else if pages.end <= self.cushion_start() && !self.busy.has_any(pages.start) {
+            if pages.end <= self.cushion_start() && !self.busy.has_any(pages.start) {
                 pages.clone().for_each(|page| self.busy.set(page, true));
-                self.free[segment as usize] -= BLOCK as u16;
+                self.free[(pages.start / SEGMENT) as usize] -= BLOCK as u16;
                 self.available -= BLOCK;
                 held.push(pages);
             }
         }
         merged(held)
+    }
+
+    /// Nothing can be given back.
+    pub fn forget_emptied(&mut self) {
+        self.emptied.clear();
     }
 
     /// These may be taken again.

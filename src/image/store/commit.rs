@@ -46,11 +46,13 @@ impl Store {
     pub fn idle(&self) -> Result<()> {
         let waiting = self.ground.space.lock().waiting();
         let mut durable = self.durable.lock();
-        if self.is_behind(&durable) || waiting > MANY_WAITING {
-            self.commit_holding(&mut durable)?;
-        }
+        let committed = match self.is_behind(&durable) || waiting > MANY_WAITING {
+            true => self.commit_holding(&mut durable),
+            false => Ok(()),
+        };
+        drop(durable);
         self.give_back();
-        Ok(())
+        committed
     }
 
     /// Commits: nothing is left in the log, and freed pages come back.
@@ -144,7 +146,7 @@ impl Store {
         };
         let space = self.ground.space.lock();
         next == durable.generation + 1
-            && space.available() > 4 * nodes + CHANGE
+            && space.available() > 4 * nodes + space.map_cost() + CHANGE
             && space.waiting() <= TOO_MANY_WAITING
     }
 
@@ -244,11 +246,20 @@ impl Store {
 
     /// Gives what is free back to the file system below. Not with each commit: what is taken again soon need not be found anew.
     pub fn give_back(&self) {
-        let blocks = self.ground.space.lock().hold_emptied();
-        for block in &blocks {
-            self.ground.pages.device.punch(block.clone());
+        // Who comes second finds all that the first has held.
+        let _alone = self.giving_back.lock();
+        let device = &self.ground.pages.device;
+        if !device.can_punch() {
+            return self.ground.space.lock().forget_emptied();
         }
-        self.ground.space.lock().unhold(blocks);
+        loop {
+            let blocks = self.ground.space.lock().hold_emptied();
+            if blocks.is_empty() {
+                return;
+            }
+            blocks.iter().cloned().for_each(|block| device.punch(block));
+            self.ground.space.lock().unhold(blocks);
+        }
     }
 }
 

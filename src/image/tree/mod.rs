@@ -130,12 +130,22 @@ impl Tree {
         key: &[u8],
         look: impl FnOnce(&[u8]) -> T,
     ) -> Result<Option<T>> {
+        let leaf = self.leaf(ground, key)?;
+        Ok(leaf.find(key).ok().map(|index| look(leaf.value(index))))
+    }
+
+    /// Whether nothing else lies in the leaf where a key is, or would be.
+    pub fn is_alone(&self, ground: &Ground, key: &[u8]) -> Result<bool> {
+        Ok(self.leaf(ground, key)?.count() <= 1)
+    }
+
+    fn leaf(&self, ground: &Ground, key: &[u8]) -> Result<Seen<'_>> {
         let mut node = self.see(ground, &self.root, None)?;
         while node.level() > 0 {
             let child = node.child(node.child_index(key))?;
             node = self.see(ground, &child, Some(node.level() - 1))?;
         }
-        Ok(node.find(key).ok().map(|index| look(node.value(index))))
+        Ok(node)
     }
 
     /// The value of a key.
