@@ -2,6 +2,8 @@
 //! takes the dead mount away by itself, and nothing that was there before is damaged.
 use super::machine::Machine;
 use crate::model::rng::Rng;
+use crate::needs;
+use cryptfs::image;
 use std::fs::{self, File};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
@@ -135,4 +137,48 @@ fn kill_rounds(machine: &Machine) {
     count += kept.len();
     assert!(count > 0, "no writer was promised anything");
     eprintln!("{rounds} kills, {count} promises kept");
+}
+
+/// The first page of an image's log lost after a crash: told, and with what to do; then the image goes on without it.
+#[test]
+fn a_hole_in_the_log_is_told_and_put_right() {
+    if !needs::fuse() {
+        return;
+    }
+    let machine = Machine::new(&["--image", "--size", "32M"]);
+    let point = machine.mount();
+    for number in 0..3 {
+        let file = File::create(point.join(number.to_string())).expect("create");
+        file.sync_all().expect("fsync");
+    }
+    machine.kill_daemon();
+    let file = File::options().write(true).open(machine.volume());
+    let at = image::layout::LOG * image::layout::PAGE as u64;
+    let zeroed = file
+        .expect("open")
+        .write_all_at(&[0; image::layout::PAGE], at);
+    zeroed.expect("write");
+    let run = |words: &[&str]| {
+        let mut command = machine.cryptfs(words);
+        if words == ["mount"] {
+            command.arg(machine.volume()).arg(&point);
+        } else {
+            command.arg(machine.volume());
+        }
+        let said = command.output().expect("cryptfs");
+        let text = [said.stdout, said.stderr].concat();
+        (
+            said.status.code(),
+            String::from_utf8_lossy(&text).into_owned(),
+        )
+    };
+    let (code, said) = run(&["mount"]);
+    assert!(code != Some(0) && said.contains("check --repair"), "{said}");
+    let (code, said) = run(&["check"]);
+    assert!(code == Some(4) && said.contains("log"), "{said}");
+    let (code, said) = run(&["check", "--repair"]);
+    assert!(code == Some(1) && said.contains("put right"), "{said}");
+    let point = machine.mount();
+    assert!(!point.join("2").exists());
+    machine.umount();
 }
