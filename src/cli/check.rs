@@ -172,14 +172,11 @@ fn image(
         // A backup may be looked at.
         Err(recover::Error::Image(error @ OpenError::RolledBack { .. })) if !args.repair => {
             message::warning(error);
-            let accept_rollback = true;
-            recover::image(
-                volume.share()?,
-                &How {
-                    accept_rollback,
-                    ..how
-                },
-            )?
+            let how = How {
+                accept_rollback: true,
+                ..how
+            };
+            recover::image(volume.share()?, &how)?
         }
         opened => opened?,
     };

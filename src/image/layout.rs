@@ -17,8 +17,8 @@
 //! **Pointer** (`pointer`): how a page is found and proved; every node and data page is authenticated by the pointer to it,
 //! and so, up to the superblock, by the volume's key.
 //!
-//! **What a commit writes**: pages that no superblock of the last two generations refers to; then a flush of the medium;
-//! then the superblock into the next slot of the ring; then a flush. Between two commits an fsync adds what changed to the
+//! **What a commit writes**: pages to which neither of the last two superblocks refers; then a flush of the medium; then the
+//! superblock into the slot of its generation, which is not that of one of the last two; then a flush. Between two commits an fsync adds what changed to the
 //! log, and flushes once. A medium must keep what it has flushed, and must not change pages that were not written. It may
 //! lose, reorder or tear what it has not flushed.
 //!
@@ -49,7 +49,7 @@ pub const LOG_LARGEST: u64 = 512;
 pub const SMALLEST: u64 = 2048;
 /// The largest image: 2^47 bytes (128 TiB). Its two maps of pages take 8 GiB of memory.
 pub const LARGEST: u64 = 1 << 35;
-/// Generations whose pages are never reused: the newest that is durable and the one before.
+/// Superblocks whose pages are never reused: the newest that is durable and the one before.
 pub const KEPT: u64 = 2;
 
 /// Whole pages in so many bytes.
