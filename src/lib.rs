@@ -34,6 +34,7 @@ pub mod fs;
 #[cfg(feature = "fuse")]
 pub mod fuse;
 pub mod image;
+pub mod printable;
 pub mod recover;
 pub mod sys;
 pub mod volume;

@@ -6,15 +6,16 @@
 use std::path::{Path, PathBuf};
 
 /// Which modules of ours a module may use, besides itself.
-const MAY_USE: [(&str, &[&str]); 10] = [
+const MAY_USE: [(&str, &[&str]); 11] = [
+    ("printable", &[]),
     ("sys", &[]),
     ("crypto", &[]),
     ("codec", &[]),
     ("fs", &[]),
-    ("volume", &["codec", "crypto", "sys"]),
+    ("volume", &["codec", "crypto", "printable", "sys"]),
     ("directory", &["codec", "crypto", "fs", "sys", "volume"]),
     ("image", &["codec", "crypto", "fs", "sys", "volume"]),
-    ("fuse", &["fs", "sys"]),
+    ("fuse", &["fs", "printable", "sys"]),
     (
         "recover",
         &[
@@ -23,6 +24,7 @@ const MAY_USE: [(&str, &[&str]); 10] = [
             "directory",
             "fs",
             "image",
+            "printable",
             "sys",
             "volume",
         ],
@@ -36,6 +38,7 @@ const MAY_USE: [(&str, &[&str]); 10] = [
             "fs",
             "fuse",
             "image",
+            "printable",
             "recover",
             "sys",
             "volume",

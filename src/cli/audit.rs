@@ -2,6 +2,7 @@
 use super::{Code, Common, Error, Result, message};
 use crate::codec::{json, json_text};
 use crate::crypto::secret::Secret;
+use crate::printable::{exact, printable};
 use crate::volume::audit::{AuditLog, Verified};
 use crate::volume::kept::Kept;
 use crate::volume::keys::Uuid;
@@ -63,7 +64,7 @@ pub fn run(args: &AuditArgs, common: &Common) -> Result<ExitCode> {
 
 fn record(log: &AuditLog, found: &Verified) -> crate::codec::Json {
     json!({
-        "log": log.path().to_string_lossy(),
+        "log": exact(log.path()),
         "good": found.is_good(),
         "lines": found.lines,
         "broken_at": found.broken,
@@ -77,7 +78,7 @@ fn record(log: &AuditLog, found: &Verified) -> crate::codec::Json {
 }
 
 fn print(log: &AuditLog, found: &Verified) -> Result<()> {
-    outln!("Log:                {}", log.path().display())?;
+    outln!("Log:                {}", printable(log.path()))?;
     match found.broken {
         None => outln!(
             "Chain:              {} lines, each follows the one before it",

@@ -3,6 +3,7 @@ use super::keeper::{self, Keeper, Kept};
 use super::progress::{Bar, Scaled};
 use super::{Common, Error, Result, message};
 use crate::image::{HOLDER, Image, layout};
+use crate::printable::printable;
 use crate::recover::{self, How};
 use crate::volume::same_disk::{SameDisk, same_disk};
 use crate::volume::{Access, Place, Volume};
@@ -48,11 +49,11 @@ pub fn run(args: &BackupArgs, common: &Common) -> Result<ExitCode> {
     keeper.close(&keystore)?;
     outln!(
         "backup of generation {generation} written to {}",
-        args.dest.display()
+        printable(&args.dest)
     )?;
     message::hint(format_args!(
         "prove it with cryptfs check {}; put back, it is mounted with --accept-rollback",
-        args.dest.display()
+        printable(&args.dest)
     ));
     Ok(ExitCode::SUCCESS)
 }

@@ -2,6 +2,7 @@
 //! organisation's public key.
 use super::sheet::{Sheet, SheetArgs};
 use super::{Code, Error, Result, kit, message};
+use crate::printable::printable;
 use crate::volume::share::{Share, Split};
 use crate::volume::uuid;
 use clap::Args;
@@ -56,7 +57,7 @@ impl DeliverArgs {
             return Ok(());
         };
         if file.exists() {
-            let message = format!("{} exists", file.display());
+            let message = format!("{} exists", printable(file));
             let hint = "name a file that does not exist";
             return Err(Error::told(Code::Place, message, hint));
         }
@@ -97,7 +98,7 @@ impl DeliverArgs {
         kit::write_new(file, &sealed)?;
         message::note(format_args!(
             "sealed to the recipient's key: {}; only who has the private key can read it",
-            file.display()
+            printable(file)
         ));
         Ok(())
     }

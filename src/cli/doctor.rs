@@ -1,5 +1,6 @@
 //! `cryptfs doctor`: the steps of unlocking without anyone typing, one by one.
 use super::{Common, Error, Result};
+use crate::printable::printable;
 use crate::volume::keystore::Protection;
 use crate::volume::{self, Keystore, Locked, Protector, ProtectorKind, Rollback, uuid};
 use clap::Args;
@@ -23,7 +24,7 @@ pub fn run(args: &DoctorArgs, common: &Common) -> Result<ExitCode> {
     })?;
     let keystore = Keystore::open(common.keystore.as_deref());
     let keystore = step("keystore", keystore, |keystore| {
-        keystore.path().display().to_string()
+        printable(keystore.path()).to_string()
     })?;
     match (locked, keystore) {
         (Some(locked), Some(keystore)) => unlock(&locked, &keystore),
@@ -35,7 +36,7 @@ fn unlock(locked: &Locked, keystore: &Keystore) -> Result<ExitCode> {
     let header = locked.header();
     let path = keystore.keyfile_path(&header.uuid);
     let keyfiles = step("keyfile", keystore.keyfiles(&header.uuid), |_| {
-        path.display().to_string()
+        printable(&path).to_string()
     })?;
     rungs(keystore.protection(&header.uuid), keyfiles.is_some())?;
     let Some(keyfiles) = keyfiles else {

@@ -1,5 +1,6 @@
 //! `cryptfs header`: save the header, and put a saved one back.
 use super::{Code, Common, Error, Result, ask, kit, message};
+use crate::printable::printable;
 use crate::volume::audit::{AuditLog, Event};
 use crate::volume::error::kind_name;
 use crate::volume::{Credential, Keystore, Locked, Rollback, Spare, Volume, kit as kits, uuid};
@@ -56,7 +57,7 @@ fn backup(volume: &Path, file: &Path, common: &Common) -> Result<ExitCode> {
     outln!(
         "header number {} saved to {}",
         volume.header().sequence,
-        file.display()
+        printable(file)
     )?;
     Ok(ExitCode::SUCCESS)
 }
@@ -65,13 +66,13 @@ fn restore(args: &RestoreArgs, common: &Common) -> Result<ExitCode> {
     let bad_kit = |why| {
         Error::Volume(crate::volume::Error::Kit(format!(
             "{}: {why}",
-            args.file.display()
+            printable(&args.file)
         )))
     };
     let saved = kits::read(&kit::read(&args.file)?).map_err(bad_kit)?;
     let keystore = common.make_keystore()?;
     let spare = Spare {
-        name: args.file.display().to_string(),
+        name: printable(&args.file).to_string(),
         bytes: saved.bytes,
     };
     let (locked, newest) = Locked::open_only(&args.volume, &spare)?;

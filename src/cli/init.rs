@@ -4,6 +4,7 @@ use super::sheet::Sheet;
 use super::{Code, Common, Error, Result, message, protect};
 use crate::crypto::tag::Algorithm;
 use crate::crypto::xts::Cipher;
+use crate::printable::printable;
 use crate::volume::audit::{AuditLog, Event};
 use crate::volume::header::NameEncoding;
 use crate::volume::keystore::Protection;
@@ -127,7 +128,7 @@ pub fn run(args: &InitArgs, common: &Common) -> Result<ExitCode> {
         return Err(Error::told(Code::Usage, message, "leave one of them out"));
     }
     if let Some(path) = args.kit.as_ref().filter(|path| path.exists()) {
-        let message = format!("{} exists", path.display());
+        let message = format!("{} exists", printable(path));
         return Err(Error::told(
             Code::Place,
             message,
@@ -168,13 +169,13 @@ pub fn run(args: &InitArgs, common: &Common) -> Result<ExitCode> {
     if !args.quiet {
         outln!(
             "Volume:             {}",
-            made.volume.place().path().display()
+            printable(made.volume.place().path())
         )?;
         outln!("Volume ID:          {}", uuid::text(&header.uuid))?;
         args.deliver.print(&sheet)?;
         outln!(
             "Keyfile:            {}",
-            keystore.keyfile_path(&header.uuid).display()
+            printable(&keystore.keyfile_path(&header.uuid))
         )?;
         message::note(
             "keep the recovery password elsewhere: without it and without the keyfile the data is lost",

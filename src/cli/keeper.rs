@@ -2,6 +2,7 @@
 use super::{Code, Error, Result};
 use crate::fs::{self, FileSystem};
 use crate::image::Image;
+use crate::printable::printable;
 use crate::recover::{self, How};
 use crate::volume::{Access, Keystore, Kind, Locked, MountLock, Rollback, Volume, Witness};
 use std::ffi::OsStr;
@@ -163,7 +164,7 @@ mod daemon {
 /// What it means that a snapshot cannot be made or given up.
 fn refused(name: &OsStr, errno: i32) -> Error {
     use rustix::io::Errno as E;
-    let name = name.display();
+    let name = printable(name);
     let told = |code, message: String, hint| Error::told(code, message, hint);
     match E::from_raw_os_error(errno) {
         E::EXIST => told(

@@ -1,5 +1,6 @@
 //! `cryptfs kit`: write a recovery kit.
 use super::{Code, Common, Error, Result, message};
+use crate::printable::printable;
 use crate::volume::same_disk::{SameDisk, same_disk};
 use crate::volume::{Locked, Rollback, header, kit};
 use clap::Args;
@@ -28,7 +29,7 @@ pub fn run(args: &KitArgs, common: &Common) -> Result<ExitCode> {
     }
     outln!(
         "recovery kit written to {}; it opens nothing without a recovery password",
-        args.file.display()
+        printable(&args.file)
     )?;
     Ok(ExitCode::SUCCESS)
 }
@@ -42,7 +43,7 @@ pub fn write_new(path: &Path, bytes: &[u8]) -> Result<File> {
         .open(path);
     let mut file = match opened {
         Err(e) if e.kind() == io::ErrorKind::AlreadyExists => {
-            let message = format!("{} exists", path.display());
+            let message = format!("{} exists", printable(path));
             return Err(Error::told(
                 Code::Place,
                 message,

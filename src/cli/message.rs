@@ -5,6 +5,7 @@
 //! cryptfs: hint: unmount it with cryptfs umount DIR
 //! ```
 use crate::image::OpenError;
+use crate::printable::{harmless, printable};
 use crate::volume::keystore::Protection;
 use crate::volume::same_disk::{SameDisk, same_disk};
 use crate::volume::{self, ProtectorKind, uuid};
@@ -68,7 +69,7 @@ pub enum Error {
     #[error(transparent)]
     Fuse(#[from] crate::fuse::Error),
     /// A system call failed.
-    #[error("{}: {source}", .path.display())]
+    #[error("{}: {source}", printable(.path))]
     Io {
         /// On what.
         path: PathBuf,
@@ -310,7 +311,8 @@ fn volume_hint(error: &volume::Error) -> Option<String> {
 /// Prints a line of a result on standard output.
 pub fn out(text: fmt::Arguments<'_>) -> Result<()> {
     let mut stdout = io::stdout().lock();
-    writeln!(stdout, "{text}").map_err(Error::io(Path::new("standard output")))
+    writeln!(stdout, "{}", harmless(&text.to_string()))
+        .map_err(Error::io(Path::new("standard output")))
 }
 
 /// Prints an error and its hint. Whoever closed the pipe that results went into (`| head`) has read enough.
@@ -336,22 +338,22 @@ pub fn hint(text: impl Display) {
 
 /// What happened. On standard error: standard output is for results.
 pub fn note(text: impl Display) {
-    eprintln!("cryptfs: {text}");
+    eprintln!("cryptfs: {}", harmless(&text.to_string()));
 }
 
 /// A volume as people know it: its path, and its label where it has one.
 pub fn named(path: &Path, label: &str) -> String {
     match label {
-        "" => path.display().to_string(),
-        label => format!("{} [{label}]", path.display()),
+        "" => printable(path).to_string(),
+        label => format!("{} [{label}]", printable(path)),
     }
 }
 
-/// A path as a shell takes it, for commands that people copy.
+/// Returns a path as a word of the shell, for commands that people copy.
 pub fn typed(path: &Path) -> String {
-    let path = path.display().to_string();
+    let path = printable(path).to_string();
     let plain = |c: char| c.is_alphanumeric() || "/._-+,:@%".contains(c);
-    match path.chars().all(plain) {
+    match path.chars().all(plain) || path.starts_with("$'") {
         true => path,
         false => format!("'{}'", path.replace('\'', "'\\''")),
     }
@@ -360,7 +362,7 @@ pub fn typed(path: &Path) -> String {
 /// Warns where keystore and volume lie on one disk: when a keyfile is made, and not at each mount, where people would learn to
 /// overlook it. `status` shows it at any time.
 pub fn one_disk(volume: &volume::Volume, keystore: &volume::Keystore) {
-    let path = keystore.path().display();
+    let path = printable(keystore.path());
     let form = keystore.protection(&volume.header().uuid);
     if !form.is_none_or(Protection::lies_on_disk) {
         return;
@@ -377,5 +379,5 @@ pub fn one_disk(volume: &volume::Volume, keystore: &volume::Keystore) {
 }
 
 fn say(kind: &str, text: impl Display) {
-    eprintln!("cryptfs: {kind}: {text}");
+    eprintln!("cryptfs: {kind}: {}", harmless(&text.to_string()));
 }

@@ -36,6 +36,7 @@ mod umount;
 pub use message::{Code, Error, Result};
 
 use crate::volume::Keystore;
+use clap::error::ErrorKind;
 use clap::{Args, Parser, Subcommand};
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
@@ -164,16 +165,44 @@ pub fn recover_main() -> ExitCode {
     })
 }
 
-/// clap's own exit code for wrong arguments would be an answer of `status --check`.
+/// Parses arguments. Wrong ones end the program with [`Code::Usage`]: the exit code that clap would
+/// choose is an answer of `status --check`.
 fn parsed<T: Parser>(arguments: Vec<OsString>) -> T {
     T::try_parse_from(arguments).unwrap_or_else(|said| {
-        let _ = said.print();
-        std::process::exit(if said.use_stderr() {
-            Code::Usage as i32
-        } else {
-            0
-        })
+        if !said.use_stderr() {
+            let _ = said.print();
+            std::process::exit(0);
+        }
+        if said.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand {
+            let _ = said.print();
+            std::process::exit(Code::Usage as i32);
+        }
+        message::error(&misused(&said));
+        std::process::exit(Code::Usage as i32)
     })
+}
+
+/// Turns an error of clap's, which repeats arguments as they are, into one of ours.
+fn misused(said: &clap::Error) -> Error {
+    let text = said.to_string();
+    let (what, rest) = text.split_once("\n\n").unwrap_or((&text, ""));
+    let what = what.trim_end().trim_start_matches("error: ");
+    let what = match said.kind() {
+        ErrorKind::MissingRequiredArgument => what.replace("\n ", ""),
+        _ => what.replace('\n', "\\012"),
+    };
+    let line = |start: &str| {
+        let mut lines = rest.lines().map(str::trim_start);
+        lines
+            .find_map(|line| line.strip_prefix(start))
+            .map(str::trim)
+    };
+    let hint = match (line("tip:"), line("Usage:")) {
+        (Some(tip), _) => tip.to_owned(),
+        (None, Some(usage)) => format!("the form is {usage}"),
+        (None, None) => "cryptfs --help lists the commands".to_owned(),
+    };
+    Error::told(Code::Usage, what, &hint)
 }
 
 /// Keys are going to be in memory: no core dumps, and no debugger of the same user.

@@ -8,6 +8,7 @@ use super::progress::Bar;
 use super::{Code, Common, Error, Result, ask, message, mount, protect};
 use crate::codec::{json, json_line};
 use crate::fs::Progress;
+use crate::printable::printable;
 use crate::recover::{self, Job, Outcome, Placed, Search, Summary, Verdict, belongs, find};
 use crate::volume::audit::{AuditLog, Event};
 use crate::volume::error::date_or_never;
@@ -147,7 +148,7 @@ pub fn must_belong(volume: &Volume) -> Result<()> {
         Code::Header,
         format!(
             "the saved header is of volume {id}: it opens nothing in {}",
-            path.display()
+            printable(path)
         ),
         "find the kit of this volume; where its names are damaged, cryptfs recover --salvage DEST copies out what there is",
     ))
@@ -165,7 +166,7 @@ fn existing_keystore(common: &Common) -> Result<Option<Keystore>> {
 fn open(what: &What, keystore: Option<&Keystore>) -> Result<Locked> {
     let kit = match &what.kit {
         None => None,
-        Some(path) => Some((path.display().to_string(), super::kit::read(path)?)),
+        Some(path) => Some((printable(path).to_string(), super::kit::read(path)?)),
     };
     let search = Search {
         keystore,

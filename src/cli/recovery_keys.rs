@@ -2,6 +2,7 @@
 use super::sheet::{Sheet, SheetArgs};
 use super::{Code, Common, Error, Result, message};
 use crate::codec::{Json, json, json_text};
+use crate::printable::{exact, printable};
 use crate::volume::audit::{AuditLog, Event};
 use crate::volume::error::date_or_never;
 use crate::volume::kept::{Kept, KeptPassword};
@@ -105,7 +106,7 @@ fn record(kept: &Kept, password: &KeptPassword) -> Json {
     };
     json!({
         "ComputerName": kept.header.computer,
-        "Volume": kept.path.as_ref().map(|p| p.to_string_lossy()),
+        "Volume": kept.path.as_ref().map(exact),
         "VolumeId": uuid::text(&kept.header.uuid),
         "Label": kept.header.label,
         "PasswordId": uuid::text(&password.id),
@@ -123,7 +124,7 @@ fn print(kept: &Kept, password: &KeptPassword, again: bool) -> Result<()> {
     let path = kept
         .path
         .as_ref()
-        .map_or("(unknown)".to_owned(), |p| p.display().to_string());
+        .map_or("(unknown)".to_owned(), |p| printable(p).to_string());
     outln!("ComputerName      : {}", kept.header.computer)?;
     outln!("Volume            : {path}")?;
     outln!("Label             : {}", kept.header.label)?;
@@ -157,7 +158,7 @@ fn mark_exported(keystore: &Keystore, kept: &Kept, password: &KeptPassword) {
             },
         );
     if let Err(error) = marked {
-        let path = path.display();
+        let path = printable(path);
         message::warning(format_args!(
             "{path}: the date of this export could not be noted: {error}"
         ));

@@ -4,6 +4,7 @@ use super::progress::{Bar, Scaled};
 use super::{Code, Common, Error, Result};
 use crate::fs;
 use crate::image::layout::{self, PAGE};
+use crate::printable::printable;
 use clap::Args;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -48,7 +49,7 @@ pub fn run(args: &ResizeArgs, common: &Common) -> Result<ExitCode> {
         volume.shorten(new)?;
     }
     keeper.close(&keystore)?;
-    outln!("{} has {new} bytes now", args.volume.display()).map(|()| ExitCode::SUCCESS)
+    outln!("{} has {new} bytes now", printable(&args.volume)).map(|()| ExitCode::SUCCESS)
 }
 
 fn refused(error: fs::Error) -> Error {

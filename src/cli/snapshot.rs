@@ -4,6 +4,7 @@ use super::recover::shown_bytes;
 use super::{Code, Common, Error, Result, message};
 use crate::codec::{Json, json, json_text};
 use crate::image::snapshot::Snapshot;
+use crate::printable::printable;
 use crate::volume::{Locked, date};
 use clap::{Args, Subcommand};
 use std::ffi::{OsStr, OsString};
@@ -68,8 +69,8 @@ fn create(path: &Path, name: &OsStr, common: &Common) -> Result<ExitCode> {
     kept.keeper.close(&keystore)?;
     message::hint(format_args!(
         "look at it with cryptfs mount -o snapshot={} {} MOUNTPOINT",
-        name.display(),
-        path.display()
+        printable(name),
+        printable(path)
     ));
     Ok(ExitCode::SUCCESS)
 }

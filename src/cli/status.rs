@@ -3,6 +3,7 @@ use super::{Common, Error, Result, key, message};
 use crate::codec::{Json, json, json_text};
 use crate::crypto::tag::Algorithm;
 use crate::crypto::xts::Cipher;
+use crate::printable::{exact, printable};
 use crate::volume::error::{date_or_never, kind_name};
 use crate::volume::header::Header;
 use crate::volume::keystore::Protection;
@@ -81,7 +82,7 @@ pub fn run(args: &StatusArgs, common: &Common) -> Result<ExitCode> {
             // Several volumes: the one whose disk is away does not hide the others.
             Err(error) if args.volume.is_none() || args.check => {
                 worst = Verdict::Unprotected;
-                records.push(json!({"volume": path.to_string_lossy(), "error": error.to_string()}));
+                records.push(json!({"volume": exact(path), "error": error.to_string()}));
                 message::warning(format_args!("{error}"));
             }
             Err(error) => return Err(error),
@@ -200,7 +201,7 @@ impl Status {
             None => outln!("    Keystore:           none")?,
             Some((path, disks)) => outln!(
                 "    Keystore:           {} ({})",
-                path.display(),
+                printable(path),
                 disks_name(*disks)
             )?,
         }
@@ -250,7 +251,7 @@ impl Status {
             json!({"name": copy.name, "good": copy.is_good(), "state": copy.state.to_string()})
         });
         json!({
-            "volume": self.path.to_string_lossy(),
+            "volume": exact(&self.path),
             "volume_id": uuid::text(&header.uuid),
             "label": header.label,
             "computer": header.computer,
@@ -263,7 +264,7 @@ impl Status {
             "automatic_unlock_error": self.locked,
             "header_sequence": header.sequence,
             "header_copies": copies.collect::<Json>(),
-            "keystore": self.keystore.as_ref().map(|(path, _)| path.to_string_lossy()),
+            "keystore": self.keystore.as_ref().map(|(path, _)| exact(path)),
             "keystore_on_same_disk": self.keystore.as_ref().and_then(|(_, disks)| match disks {
                 SameDisk::Same => Some(true),
                 SameDisk::Different => Some(false),

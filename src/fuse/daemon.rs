@@ -1,4 +1,5 @@
 //! The process that serves a mount: in the background, and quiet.
+use crate::printable::printable;
 use std::fs::File;
 use std::io;
 use std::os::fd::OwnedFd;
@@ -138,7 +139,7 @@ pub fn serve(
     let (watchers, served) = served?;
     let end = served.and(closed);
     match &end {
-        Ok(()) => log::notice(format_args!("unmounted from '{}'", point.display())),
+        Ok(()) => log::notice(format_args!("unmounted from '{}'", printable(point))),
         Err(error) => log::error(format_args!("{error}")),
     }
     watchers.tell(end.is_ok());
@@ -167,7 +168,7 @@ fn mount_and_serve(
         .spawn(move || answering.answer(&signals))
         .map_err(Error::Serve)?;
     ready().map_err(Error::Serve)?;
-    log::notice(format_args!("mounted on '{}'", point.display()));
+    log::notice(format_args!("mounted on '{}'", printable(point)));
     let served = session.run(file_system).map_err(Error::Serve);
     watched.over.store(true, Ordering::Relaxed);
     let watchers = presence.over();

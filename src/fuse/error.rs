@@ -1,4 +1,5 @@
 //! Why a volume cannot be mounted, served or unmounted.
+use crate::printable::printable;
 use std::ffi::OsString;
 use std::io;
 use std::path::PathBuf;
@@ -25,19 +26,19 @@ pub enum Error {
     #[error("allow_other is not allowed to users on this system")]
     AllowOther,
     /// The mount point does not exist.
-    #[error("mount point '{}' does not exist", .0.display())]
+    #[error("mount point '{}' does not exist", printable(.0))]
     Missing(PathBuf),
     /// The mount point is no directory.
-    #[error("mount point '{}' is not a directory", .0.display())]
+    #[error("mount point '{}' is not a directory", printable(.0))]
     NotDirectory(PathBuf),
     /// The mount point holds files.
-    #[error("mount point '{}' is not empty", .0.display())]
+    #[error("mount point '{}' is not empty", printable(.0))]
     NotEmpty(PathBuf),
     /// The mount point lies in the volume, or the volume below it.
-    #[error("mount point '{}' and the volume lie one in the other", .0.display())]
+    #[error("mount point '{}' and the volume lie one in the other", printable(.0))]
     Nested(PathBuf),
     /// A volume is mounted there.
-    #[error("'{}' is already mounted on '{}'", .source_name.to_string_lossy(), .point.display())]
+    #[error("'{}' is already mounted on '{}'", printable(.source_name), printable(.point))]
     AlreadyMounted {
         /// Where.
         point: PathBuf,
@@ -45,28 +46,28 @@ pub enum Error {
         source_name: OsString,
     },
     /// Nothing is mounted there.
-    #[error("nothing is mounted on '{}'", .0.display())]
+    #[error("nothing is mounted on '{}'", printable(.0))]
     NotMounted(PathBuf),
     /// Something else is mounted there.
-    #[error("what is mounted on '{}' is not a cryptfs volume", .0.display())]
+    #[error("what is mounted on '{}' is not a cryptfs volume", printable(.0))]
     Foreign(PathBuf),
     /// Files are open.
-    #[error("'{}' is in use{}", .0.display(), list(.1))]
+    #[error("'{}' is in use{}", printable(.0), list(.1))]
     Busy(PathBuf, Vec<Process>),
     /// Unmounted, but the daemon could not write everything.
-    #[error("'{}' is unmounted, but not everything was written", .0.display())]
+    #[error("'{}' is unmounted, but not everything was written", printable(.0))]
     Unclean(PathBuf),
     /// An ordinary user asked for a remount.
-    #[error("only root may change the mount on '{}'", .0.display())]
+    #[error("only root may change the mount on '{}'", printable(.0))]
     RemountRights(PathBuf),
     /// The kernel or fusermount3 refuses.
-    #[error("cannot mount on '{}': {}", .0.display(), .1)]
+    #[error("cannot mount on '{}': {}", printable(.0), .1)]
     Mount(PathBuf, io::Error),
     /// The kernel or fusermount3 refuses.
-    #[error("cannot unmount '{}': {}", .0.display(), .1)]
+    #[error("cannot unmount '{}': {}", printable(.0), .1)]
     Unmount(PathBuf, io::Error),
     /// The mount point cannot be examined.
-    #[error("cannot read '{}': {}", .0.display(), .1)]
+    #[error("cannot read '{}': {}", printable(.0), .1)]
     Path(PathBuf, io::Error),
     /// Requests cannot be read any more.
     #[error("cannot serve requests: {0}")]

@@ -1,4 +1,5 @@
 //! Mount points: fit to mount on, unmounting, and what a daemon that died left behind.
+use crate::printable::printable;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -138,7 +139,7 @@ pub(super) fn detach_if_dead(point: &Path) -> Result<(), Error> {
         detach(point, true).map_err(|e| Error::Unmount(point.to_owned(), e))?;
         log::notice(format_args!(
             "removed the dead mount on '{}'",
-            point.display()
+            printable(point)
         ));
     }
     Ok(())

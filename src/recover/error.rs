@@ -1,6 +1,7 @@
 //! What copying out can fail with as a whole. What single files fail with are verdicts.
 use crate::fs;
 use crate::image::OpenError;
+use crate::printable::printable;
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -11,10 +12,10 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// The destination holds something.
-    #[error("{} is not empty", .0.display())]
+    #[error("{} is not empty", printable(.0))]
     NotEmpty(PathBuf),
     /// The destination lies in the volume, which is never written to.
-    #[error("{} lies inside the volume", .0.display())]
+    #[error("{} lies inside the volume", printable(.0))]
     Inside(PathBuf),
     /// The volume's root cannot be read.
     #[error("the volume cannot be read: {0}")]
@@ -31,7 +32,7 @@ pub enum Error {
     #[error("a directory volume has no snapshots")]
     NoSnapshots,
     /// The destination cannot be written.
-    #[error("{}: {source}", .path.display())]
+    #[error("{}: {source}", printable(.path))]
     Io {
         /// Where.
         path: PathBuf,

@@ -5,6 +5,7 @@ use super::keys::Uuid;
 use super::keystore::Protection;
 use super::protector::ProtectorKind;
 use super::{copies::CopyReport, uuid};
+use crate::printable::printable;
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -45,19 +46,19 @@ pub enum Error {
 
     // ---- the keystore
     /// There is no keystore.
-    #[error("there is no keystore at {}", .0.display())]
+    #[error("there is no keystore at {}", printable(.0))]
     KeystoreMissing(PathBuf),
     /// Neither HOME nor XDG_DATA_HOME says where it is.
     #[error("cannot tell where the keystore is: HOME is not set")]
     KeystoreUnknown,
     /// No keyfile for this volume.
-    #[error("no keyfile for this volume: {} does not exist", .0.display())]
+    #[error("no keyfile for this volume: {} does not exist", printable(.0))]
     KeyfileMissing(PathBuf),
     /// Not a keyfile, or damaged.
-    #[error("keyfile {} is damaged", .0.display())]
+    #[error("keyfile {} is damaged", printable(.0))]
     KeyfileDamaged(PathBuf),
     /// What keeps the keyfile does not give it.
-    #[error("keyfile {}: {source}", .path.display())]
+    #[error("keyfile {}: {source}", printable(.path))]
     Unsealing {
         /// The file.
         path: PathBuf,
@@ -75,7 +76,7 @@ pub enum Error {
         source: io::Error,
     },
     /// A keyfile under this volume's name that is for another one.
-    #[error("keyfile {} is of another volume ({})", .path.display(), uuid::text(.volume))]
+    #[error("keyfile {} is of another volume ({})", printable(.path), uuid::text(.volume))]
     KeyfileForeign {
         /// The file.
         path: PathBuf,
@@ -83,7 +84,7 @@ pub enum Error {
         volume: Uuid,
     },
     /// Others may read or change a secret.
-    #[error("permissions {mode:04o} of {} are too open", .path.display())]
+    #[error("permissions {mode:04o} of {} are too open", printable(.path))]
     Mode {
         /// What is too open.
         path: PathBuf,
@@ -93,7 +94,7 @@ pub enum Error {
         wanted: u32,
     },
     /// A secret that belongs to someone else.
-    #[error("{} belongs to user {owner}", .path.display())]
+    #[error("{} belongs to user {owner}", printable(.path))]
     Owner {
         /// What it is.
         path: PathBuf,
@@ -116,13 +117,13 @@ pub enum Error {
 
     // ---- the volume
     /// There is nothing at the path.
-    #[error("{} does not exist", .0.display())]
+    #[error("{} does not exist", printable(.0))]
     Missing(PathBuf),
     /// Neither a directory nor an image.
-    #[error("{} is neither a directory nor a file nor a block device", .0.display())]
+    #[error("{} is neither a directory nor a file nor a block device", printable(.0))]
     WrongType(PathBuf),
     /// Nothing in it looks like a header.
-    #[error("{} is not a cryptfs volume", .0.display())]
+    #[error("{} is not a cryptfs volume", printable(.0))]
     NotAVolume(PathBuf),
     /// Every copy of the header is damaged or gone.
     #[error("no copy of the volume's header is usable: {}", list(.copies))]
@@ -147,13 +148,13 @@ pub enum Error {
     #[error("the volume uses features that this version can only read (ro_compat {0:#x})")]
     ReadOnlyFeatures(u64),
     /// In use by another mount.
-    #[error("volume {} is already mounted", .0.display())]
+    #[error("volume {} is already mounted", printable(.0))]
     AlreadyMounted(PathBuf),
     /// It was to be opened for writing.
-    #[error("{} cannot be written to", .0.display())]
+    #[error("{} cannot be written to", printable(.0))]
     NotWritable(PathBuf),
     /// A new volume needs an empty place.
-    #[error("{} is not empty", .0.display())]
+    #[error("{} is not empty", printable(.0))]
     NotEmpty(PathBuf),
     /// An image file is as large as was said.
     #[error("an image file needs a size")]
@@ -162,13 +163,13 @@ pub enum Error {
     #[error("an image on a block device takes all of it")]
     DeviceSize,
     /// A block device that is or was in use for something else.
-    #[error("{} holds something", .0.display())]
+    #[error("{} holds something", printable(.0))]
     DeviceHolds(PathBuf),
     /// Nothing that could be brought up to date.
-    #[error("{} is not a backup of this image as large as it is now", .0.display())]
+    #[error("{} is not a backup of this image as large as it is now", printable(.0))]
     OtherBackup(PathBuf),
     /// There already is a volume.
-    #[error("{} already is a cryptfs volume", .0.display())]
+    #[error("{} already is a cryptfs volume", printable(.0))]
     AlreadyAVolume(PathBuf),
     /// A label that does not fit.
     #[error("the label must be plain text of at most 64 bytes")]
@@ -222,7 +223,7 @@ pub enum Error {
         source: io::Error,
     },
     /// The audit log cannot be written: no secret is shown.
-    #[error("cannot write the audit log {}: {source}", .path.display())]
+    #[error("cannot write the audit log {}: {source}", printable(.path))]
     Audit {
         /// The log.
         path: PathBuf,
@@ -233,7 +234,7 @@ pub enum Error {
     #[error("{0} is not an intact recovery kit")]
     Kit(String),
     /// A system call failed.
-    #[error("{}: {source}", .path.display())]
+    #[error("{}: {source}", printable(.path))]
     Io {
         /// On what.
         path: PathBuf,

@@ -5,6 +5,7 @@ mod deliver;
 mod image;
 mod keys;
 mod life;
+mod names;
 mod records;
 mod rungs;
 mod salvage;

@@ -4,6 +4,7 @@ use super::super::sheet::Sheet;
 use super::super::{Code, Error, ask, kit, protect};
 use super::*;
 use crate::crypto::kdf::Stretch;
+use crate::printable::printable;
 use crate::volume::Credential;
 use crate::volume::create::ITERATIONS;
 use crate::volume::keystore::{self, Protection};
@@ -116,7 +117,7 @@ fn add_computer(
     file: &Path,
 ) -> Result<()> {
     if file.exists() {
-        let message = format!("{} exists", file.display());
+        let message = format!("{} exists", printable(file));
         return Err(Error::told(
             Code::Place,
             message,
@@ -135,7 +136,7 @@ fn add_computer(
     outln!(
         "keyfile {} for {computer} written to {}; whoever has it opens the volume",
         uuid::text(&keyfile.slot),
-        file.display()
+        printable(file)
     )?;
     message::hint("there: cryptfs key enrol VOLUME FILE, which spends it; then destroy the file");
     Ok(())
@@ -155,12 +156,12 @@ pub fn enrol(args: &EnrolArgs, common: &Common) -> Result<()> {
     let own = keystore.keyfile_path(&volume.header().uuid);
     outln!(
         "this computer unlocks the volume by itself (keyfile {})",
-        own.display()
+        printable(&own)
     )?;
     message::one_disk(&volume, &keystore);
     message::hint(format_args!(
         "{} opens nothing any more: destroy it",
-        args.keyfile.display()
+        printable(&args.keyfile)
     ));
     Ok(())
 }

@@ -1,5 +1,6 @@
 //! Copying out, and the report on it.
 use super::*;
+use crate::printable::printable;
 use crate::recover::journal::{self, record};
 use crate::sys::process::Signals;
 use rustix::process::Signal;
@@ -29,7 +30,7 @@ pub fn salvage(volume: Volume, to: &Path, what: &What) -> Result<ExitCode> {
         let path = to.join(journal::NAME);
         message::note(format_args!(
             "what is not whole is listed in {}",
-            path.display()
+            printable(&path)
         ));
     }
     finish(&summary, what.json)

@@ -1,12 +1,13 @@
 //! Unlocking by hand, and what follows from it.
 use super::*;
+use crate::printable::printable;
 
 /// Says what is wanted, asks for it, and unlocks.
 pub fn unlock(locked: &Locked, what: &What, keystore: Option<&Keystore>) -> Result<Volume> {
     let header = locked.header();
     message::note(format_args!(
         "volume       {}",
-        locked.place().path().display()
+        printable(locked.place().path())
     ));
     if !header.label.is_empty() {
         message::note(format_args!("label        {}", header.label));
@@ -132,7 +133,7 @@ pub fn enrol(mut volume: Volume, args: &RecoverArgs, common: &Common) -> Result<
     let path = keystore.keyfile_path(&volume.header().uuid);
     outln!(
         "this computer unlocks the volume by itself again (keyfile {})",
-        path.display()
+        printable(&path)
     )?;
     message::one_disk(&volume, &keystore);
     volume.annotate(Some(&keystore), &password, |p| {

@@ -1,6 +1,7 @@
 //! The facts about one volume, and who asks for each.
 use super::super::{Error, key, status};
 use super::*;
+use crate::printable::{exact, printable};
 use crate::volume::audit::AuditLog;
 use crate::volume::error::{date_or_never, kind_name};
 use crate::volume::keystore::Protection;
@@ -92,7 +93,7 @@ impl Facts {
                 "HIPAA 164.312(b); PCI DSS 10",
                 "Who saw or changed a key",
                 self.log.as_ref().map_or("no log".to_owned(), |path| {
-                    format!("{}; proven by cryptfs audit verify", path.display())
+                    format!("{}; proven by cryptfs audit verify", printable(path))
                 }),
             ),
         ]
@@ -104,7 +105,7 @@ impl Facts {
             |(by, question, fact)| json!({"asked_by": by, "question": question, "fact": fact}),
         );
         json!({
-            "volume": self.path.to_string_lossy(),
+            "volume": exact(&self.path),
             "volume_id": uuid::text(&self.header.uuid),
             "label": self.label,
             "authenticated": self.locked.is_none(),

@@ -6,6 +6,7 @@ mod svg;
 mod text;
 
 use super::{Code, Error, Result, kit, message};
+use crate::printable::printable;
 use crate::volume::keys::Uuid;
 use crate::volume::same_disk::{SameDisk, same_disk};
 use crate::volume::{Header, RecoveryPassword, date, uuid};
@@ -56,7 +57,7 @@ impl SheetArgs {
         };
         format(file)?;
         if file.exists() {
-            let message = format!("{} exists", file.display());
+            let message = format!("{} exists", printable(file));
             let hint = "name a file that does not exist";
             return Err(Error::told(Code::Place, message, hint));
         }
@@ -91,7 +92,7 @@ impl SheetArgs {
         }
         message::note(format_args!(
             "sheet written to {}: print it, then destroy the file",
-            file.display()
+            printable(file)
         ));
         Ok(())
     }
@@ -118,7 +119,7 @@ impl Sheet<'_> {
     fn fields(&self) -> Vec<(&'static str, String)> {
         let made = self.header.protectors().find(|p| p.id == *self.id);
         let mut fields = vec![
-            ("Volume", self.volume.display().to_string()),
+            ("Volume", printable(&self.volume).to_string()),
             ("Label", self.header.label.clone()),
             ("Volume ID", uuid::text(&self.header.uuid)),
             ("Computer", self.header.computer.clone()),
@@ -172,7 +173,7 @@ fn format(file: &Path) -> Result<Format> {
         Some("html") => Ok(Format::Html),
         Some("pdf") => Ok(Format::Pdf),
         _ => {
-            let message = format!("cannot tell the form of sheet {}", file.display());
+            let message = format!("cannot tell the form of sheet {}", printable(file));
             let hint = "let its name end in .txt, .svg, .html or .pdf";
             Err(Error::told(Code::Usage, message, hint))
         }
