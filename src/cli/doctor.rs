@@ -1,8 +1,8 @@
 //! `cryptfs doctor`: the steps of unlocking without anyone typing, one by one.
-use super::{Common, Error, Result};
+use super::{Common, Error, Result, rehearsal};
 use crate::printable::printable;
 use crate::volume::keystore::Protection;
-use crate::volume::{self, Keystore, Locked, Protector, ProtectorKind, Rollback, uuid};
+use crate::volume::{Keystore, Locked, Protector, ProtectorKind, Rollback, uuid};
 use clap::Args;
 use std::fmt::Display;
 use std::path::PathBuf;
@@ -15,8 +15,31 @@ pub struct DoctorArgs {
     pub volume: PathBuf,
 }
 
-/// Runs `cryptfs doctor`: exit code 0 if every step holds.
+/// Runs `cryptfs doctor`: exit code 0 if every step of a mount holds.
 pub fn run(args: &DoctorArgs, common: &Common) -> Result<ExitCode> {
+    let device = device()?;
+    let volume = volume(args, common)?;
+    Ok(match device && volume {
+        true => ExitCode::SUCCESS,
+        false => ExitCode::FAILURE,
+    })
+}
+
+#[cfg(feature = "fuse")]
+fn device() -> Result<bool> {
+    let found = step("fuse", rehearsal::fuse(), |()| {
+        "this user can mount".to_owned()
+    })?;
+    Ok(found.is_some())
+}
+
+#[cfg(not(feature = "fuse"))]
+fn device() -> Result<bool> {
+    told("failed", "fuse", "this cryptfs was built without FUSE")?;
+    Ok(false)
+}
+
+fn volume(args: &DoctorArgs, common: &Common) -> Result<bool> {
     let locked = step("header", Locked::open(&args.volume), |locked| {
         let copies = locked.copies();
         let good = copies.iter().filter(|copy| copy.is_good()).count();
@@ -28,11 +51,11 @@ pub fn run(args: &DoctorArgs, common: &Common) -> Result<ExitCode> {
     })?;
     match (locked, keystore) {
         (Some(locked), Some(keystore)) => unlock(&locked, &keystore),
-        _ => Ok(ExitCode::FAILURE),
+        _ => Ok(false),
     }
 }
 
-fn unlock(locked: &Locked, keystore: &Keystore) -> Result<ExitCode> {
+fn unlock(locked: &Locked, keystore: &Keystore) -> Result<bool> {
     let header = locked.header();
     let path = keystore.keyfile_path(&header.uuid);
     let keyfiles = step("keyfile", keystore.keyfiles(&header.uuid), |_| {
@@ -40,7 +63,7 @@ fn unlock(locked: &Locked, keystore: &Keystore) -> Result<ExitCode> {
     })?;
     rungs(keystore.protection(&header.uuid), keyfiles.is_some())?;
     let Some(keyfiles) = keyfiles else {
-        return Ok(ExitCode::FAILURE);
+        return Ok(false);
     };
     let keyfile = |p: &&Protector| p.kind == ProtectorKind::Keyfile;
     let slots: Vec<_> = header.protectors().filter(keyfile).collect();
@@ -58,10 +81,15 @@ fn unlock(locked: &Locked, keystore: &Keystore) -> Result<ExitCode> {
     let unlocked = step("unlock", unlocked, |volume| {
         format!("header number {}", volume.header().sequence)
     })?;
-    Ok(match unlocked {
-        Some(_) => ExitCode::SUCCESS,
-        None => ExitCode::FAILURE,
-    })
+    let Some(volume) = unlocked else {
+        return Ok(false);
+    };
+    let opened = rehearsal::open_file_system(&volume, keystore);
+    let opened = step("contents", opened, |()| match volume.place().is_mounted() {
+        true => "mounted now".to_owned(),
+        false => "the file system opens".to_owned(),
+    })?;
+    Ok(opened.is_some())
 }
 
 /// How the keyfile is kept, and how else it could be.
@@ -99,7 +127,7 @@ fn rungs(used: Option<Protection>, opened: bool) -> Result<()> {
 
 fn step<T>(
     name: &str,
-    result: volume::Result<T>,
+    result: Result<T, impl Into<Error>>,
     good: impl FnOnce(&T) -> String,
 ) -> Result<Option<T>> {
     match result {
@@ -108,7 +136,7 @@ fn step<T>(
             Ok(Some(value))
         }
         Err(error) => {
-            let error = Error::from(error);
+            let error = error.into();
             told("failed", name, &error)?;
             if let Some(hint) = error.hint() {
                 outln!("                  {hint}")?;

@@ -14,17 +14,20 @@ mod check;
 mod deliver;
 mod doctor;
 mod erase;
+mod forget;
 mod header;
 mod init;
 mod keeper;
 mod key;
 mod kit;
+mod known;
 pub mod message;
 mod mount;
 mod progress;
 mod protect;
 mod recover;
 mod recovery_keys;
+mod rehearsal;
 mod report;
 mod resize;
 mod sheet;
@@ -111,6 +114,8 @@ enum Command {
     Report(report::ReportArgs),
     /// Destroy every key protector: nobody can read the volume any more
     Erase(erase::EraseArgs),
+    /// Remove what the keystore keeps of a volume that is gone
+    Forget(forget::ForgetArgs),
     /// Measure the cipher, the tags and the sealing of names on this computer
     Bench(bench::BenchArgs),
 }
@@ -142,6 +147,7 @@ pub fn main() -> ExitCode {
             Command::Audit(args) => audit::run(&args, common),
             Command::Report(args) => report::run(&args, common),
             Command::Erase(args) => erase::run(&args, common),
+            Command::Forget(args) => forget::run(&args, common),
             Command::Bench(args) => bench::run(&args),
         }
     })

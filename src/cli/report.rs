@@ -1,7 +1,8 @@
 //! `cryptfs report`: facts for auditors, volume by volume. Claims no certification.
 mod facts;
 
-use super::{Common, Result, message};
+use super::known::{skipped, subjects};
+use super::{Code, Common, Result, message};
 use crate::codec::{Json, json, json_text};
 use crate::volume::{Keystore, audit, date};
 use clap::Args;
@@ -32,19 +33,20 @@ const LIMITS: [&str; 4] = [
 
 /// Runs `cryptfs report`.
 pub fn run(args: &ReportArgs, common: &Common) -> Result<ExitCode> {
-    let keystore = Keystore::open(common.keystore.as_deref()).ok();
-    let paths = match args.volumes.is_empty() {
-        false => args.volumes.clone(),
-        true => known(keystore.as_ref()),
-    };
+    let keystore = Keystore::open(common.keystore.as_deref());
+    let volumes = subjects(&args.volumes, &keystore)?;
+    if let (true, Err(error)) = (volumes.is_empty(), &keystore) {
+        message::warning(error); // a report about nothing must not look like a good one
+        return Ok(Code::Keystore.into());
+    }
     let mut found = Vec::new();
     let mut failed = 0;
-    for path in &paths {
-        match Facts::of(path, keystore.as_ref()) {
+    for volume in &volumes {
+        match Facts::of(volume, keystore.as_ref().ok()) {
             Ok(facts) => found.push(facts),
             Err(error) => {
                 failed += 1;
-                message::warning(&error);
+                skipped(&error);
             }
         }
     }
@@ -56,16 +58,6 @@ pub fn run(args: &ReportArgs, common: &Common) -> Result<ExitCode> {
         ExitCode::SUCCESS
     } else {
         ExitCode::FAILURE
-    })
-}
-
-fn known(keystore: Option<&Keystore>) -> Vec<PathBuf> {
-    let volumes = keystore.and_then(|keystore| Some((keystore, keystore.volumes().ok()?)));
-    volumes.map_or_else(Vec::new, |(keystore, volumes)| {
-        volumes
-            .iter()
-            .filter_map(|id| keystore.path_hint(id))
-            .collect()
     })
 }
 

@@ -1,5 +1,6 @@
 //! `cryptfs status`: how volumes are protected, in BitLocker's words.
-use super::{Common, Error, Result, key, message};
+use super::known::{Subject, skipped, subjects};
+use super::{Common, Error, Result, key, message, rehearsal};
 use crate::codec::{Json, json, json_text};
 use crate::crypto::tag::Algorithm;
 use crate::crypto::xts::Cipher;
@@ -8,9 +9,9 @@ use crate::volume::error::{date_or_never, kind_name};
 use crate::volume::header::Header;
 use crate::volume::keystore::Protection;
 use crate::volume::same_disk::{SameDisk, same_disk, tears_units};
-use crate::volume::{self, CopyReport, Keystore, Kind, Locked, ProtectorKind, Rollback, uuid};
+use crate::volume::{self, CopyReport, Keystore, Kind, ProtectorKind, Rollback, uuid};
 use clap::Args;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 /// Arguments of `cryptfs status`.
@@ -64,14 +65,15 @@ struct Status {
 /// Runs `cryptfs status`.
 pub fn run(args: &StatusArgs, common: &Common) -> Result<ExitCode> {
     let keystore = Keystore::open(common.keystore.as_deref());
-    let paths = match &args.volume {
-        Some(path) => vec![path.clone()],
-        None => known(keystore.as_ref().map_err(|_| ())),
+    let volumes = subjects(args.volume.as_slice(), &keystore)?;
+    // Monitoring must not take an empty answer for a good one.
+    let mut worst = match volumes.is_empty() {
+        true => Verdict::Unprotected,
+        false => Verdict::Protected,
     };
-    let mut worst = Verdict::Protected;
     let mut records = Vec::new();
-    for path in &paths {
-        match look(path, &keystore) {
+    for volume in &volumes {
+        match look(volume, &keystore) {
             Ok(status) => {
                 worst = worst.max(status.verdict());
                 records.push(status.record());
@@ -82,15 +84,15 @@ pub fn run(args: &StatusArgs, common: &Common) -> Result<ExitCode> {
             // Several volumes: the one whose disk is away does not hide the others.
             Err(error) if args.volume.is_none() || args.check => {
                 worst = Verdict::Unprotected;
-                records.push(json!({"volume": exact(path), "error": error.to_string()}));
-                message::warning(format_args!("{error}"));
+                records.push(json!({"volume": volume.name(), "error": error.to_string()}));
+                skipped(&error);
             }
             Err(error) => return Err(error),
         }
     }
     if args.json {
         outln!("{}", json_text(&Json::Array(records)))?;
-    } else if paths.is_empty() {
+    } else if volumes.is_empty() {
         match &keystore {
             Ok(_) => message::note("the keystore knows no volume"),
             Err(error) => message::note(error),
@@ -103,19 +105,8 @@ pub fn run(args: &StatusArgs, common: &Common) -> Result<ExitCode> {
     })
 }
 
-fn known(keystore: Result<&Keystore, ()>) -> Vec<PathBuf> {
-    let Ok(keystore) = keystore else {
-        return Vec::new();
-    };
-    let volumes = keystore.volumes().unwrap_or_default();
-    volumes
-        .iter()
-        .filter_map(|id| keystore.path_hint(id))
-        .collect()
-}
-
-fn look(path: &Path, keystore: &volume::Result<Keystore>) -> Result<Status> {
-    let opened = Locked::open(path)?;
+fn look(volume: &Subject, keystore: &volume::Result<Keystore>) -> Result<Status> {
+    let opened = volume.open()?;
     let mut status = Status {
         path: opened.place().path().to_owned(),
         header: opened.header().clone(),
@@ -140,6 +131,8 @@ fn look(path: &Path, keystore: &volume::Result<Keystore>) -> Result<Status> {
         Ok(volume) => {
             status.header = volume.header().clone();
             status.copies = volume.copies().to_vec();
+            let opened = rehearsal::open_file_system(&volume, keystore);
+            status.locked = opened.err().map(|error| error.to_string());
         }
         Err(error) => status.locked = Some(Error::from(error).to_string()),
     }

@@ -26,4 +26,4 @@ pub use counters::Counters;
 pub use daemon::serve;
 pub use error::Error;
 pub use options::{MountOptions, OptionError};
-pub use session::Session;
+pub use session::{Session, available};

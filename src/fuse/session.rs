@@ -212,6 +212,22 @@ fn config(options: &MountOptions) -> Config {
 }
 
 /// fuser's words for this would not say what to do.
+/// Looks whether this process can mount: it may open `/dev/fuse`, and where the kernel lets it not
+/// mount by itself there is a fusermount3 that may.
+///
+/// # Errors
+/// What is missing.
+pub fn available() -> Result<(), Error> {
+    check_device()?;
+    let path = std::env::var_os("PATH").unwrap_or_else(|| "/bin:/usr/bin".into()); // execvp's own
+    let helper = |dir: PathBuf| dir.join("fusermount3").is_file();
+    let may_mount = rustix::process::geteuid().is_root();
+    match may_mount || std::env::split_paths(&path).any(helper) {
+        true => Ok(()),
+        false => Err(Error::NoFusermount),
+    }
+}
+
 fn check_device() -> Result<(), Error> {
     match std::fs::File::options()
         .read(true)

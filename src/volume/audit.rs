@@ -3,6 +3,7 @@
 //! something else, by someone who can write the file and cannot open the volume.
 //!
 //! Holds no secret and no file name. Written and synced before a secret is shown; if that fails, nothing is shown.
+mod disclosed;
 mod verify;
 
 pub use verify::Verified;

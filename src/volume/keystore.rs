@@ -128,6 +128,12 @@ impl Keystore {
         Ok(found)
     }
 
+    /// Lists the volumes that it knows, each with the path where it was last seen.
+    pub fn known(&self) -> Result<Vec<(Uuid, Option<PathBuf>)>> {
+        let volumes = self.volumes()?.into_iter();
+        Ok(volumes.map(|id| (id, self.path_hint(&id))).collect())
+    }
+
     /// The headers kept for a volume, newest first, unchecked.
     pub fn headers(&self, volume: &Uuid) -> Vec<Vec<u8>> {
         let read = |kind: &&str| durable::read(&self.dir, &name(volume, kind), SIZE).ok();
@@ -182,7 +188,7 @@ impl Keystore {
     }
 
     /// Removes all that is kept for a volume.
-    pub(crate) fn forget(&self, volume: &Uuid) -> Result<()> {
+    pub fn forget(&self, volume: &Uuid) -> Result<()> {
         let _ = self.clear_entries(volume);
         for kind in HEADERS.iter().chain(&["key", "key.new", "state", "path"]) {
             durable::remove(&self.dir, &name(volume, kind)).map_err(Error::io(&self.path))?;

@@ -11,6 +11,7 @@ mod rungs;
 mod salvage;
 mod sheet;
 pub mod terminal;
+mod verdicts;
 
 use rustix::process::{Pid, Signal};
 use std::io::{BufRead, BufReader, Write};

@@ -1,13 +1,13 @@
 //! The facts about one volume, and who asks for each.
-use super::super::{Error, key, status};
+use super::super::known::Subject;
+use super::super::{Error, key, rehearsal, status};
 use super::*;
 use crate::printable::{exact, printable};
 use crate::volume::audit::AuditLog;
 use crate::volume::error::{date_or_never, kind_name};
 use crate::volume::keystore::Protection;
 use crate::volume::same_disk::{SameDisk, same_disk};
-use crate::volume::{Header, Locked, ProtectorKind, ProtectorState, Rollback, uuid};
-use std::path::Path;
+use crate::volume::{Header, ProtectorKind, ProtectorState, Rollback, uuid};
 
 /// What is known of a volume.
 pub struct Facts {
@@ -25,8 +25,8 @@ pub struct Facts {
 
 impl Facts {
     /// Looks at a volume and at the keystore.
-    pub fn of(path: &Path, keystore: Option<&Keystore>) -> Result<Self> {
-        let opened = Locked::open(path)?;
+    pub fn of(volume: &Subject, keystore: Option<&Keystore>) -> Result<Self> {
+        let opened = volume.open()?;
         let good = opened.copies().iter().filter(|copy| copy.is_good()).count();
         let mut facts = Self {
             path: opened.place().path().to_owned(),
@@ -43,7 +43,8 @@ impl Facts {
             match opened.unlock_auto(keystore, Rollback::Refuse) {
                 Ok(volume) => {
                     facts.header = volume.header().clone();
-                    facts.locked = None;
+                    let opened = rehearsal::open_file_system(&volume, keystore);
+                    facts.locked = opened.err().map(|error| error.to_string());
                 }
                 Err(error) => facts.locked = Some(Error::from(error).to_string()),
             }
