@@ -326,7 +326,10 @@ fn the_keystores_record_is_read() {
             .expect("the keyfile fits")
             .into_opened()
             .expect("keys");
-        let state = keystore.state(&opened.header.uuid, opened.keys.session());
+        let state = keystore.state(
+            &keystore.seat(&opened.header.uuid, &opened.place),
+            opened.keys.session(),
+        );
         let state = state.expect("the record is authentic");
         let kept = json!({
             "sequence": state.sequence,
@@ -347,7 +350,9 @@ fn mounted_and_written_to() {
             access: Access::ReadWrite,
             rollback: Rollback::Refuse,
         };
-        let mount = Mountable::open(&golden.path("volume"), &golden.keystore(), options);
+        let mount = Mountable::open(&golden.path("volume"), &golden.keystore(), options, &|_| {
+            Ok(true)
+        });
         let mount = mount.expect("it opens for a mount");
         assert!(mount.repaired.is_empty());
         let files = file_system(mount.opened, &How::default()).expect("the tree opens");

@@ -70,7 +70,7 @@ fn check(args: &CheckArgs, common: &Common) -> Result<Answer> {
         Access::ReadOnly
     };
     let _lock = locked.place().lock(access)?;
-    let mut volume = locked.unlock_auto(&keystore, Rollback::Refuse)?;
+    let mut volume = locked.unlock_proven(&keystore, Rollback::Refuse, &recover::belongs)?;
     let mut bad = volume.copies().to_vec();
     bad.retain(|copy| !copy.is_good());
     let repaired = match args.repair {

@@ -16,6 +16,9 @@ pub struct EraseArgs {
     /// Which volume of the keystore it is, by the beginning of its ID, where its own header is lost
     #[arg(long, value_name = "PREFIX")]
     pub id: Option<String>,
+    /// Destroy what the keystore keeps of the volume, even though it saw the volume at another place too
+    #[arg(long)]
+    pub forget: bool,
 }
 
 /// Runs `cryptfs erase`. Nothing has to be unlocked for it: who lost the keys may still discard the disk.
@@ -33,6 +36,19 @@ pub fn run(args: &EraseArgs, common: &Common) -> Result<ExitCode> {
         "this destroys every key of volume {} {id}: its content is lost for good",
         message::named(locked.place().path(), &header.label)
     ));
+    if let Some(keystore) = &keystore
+        && let Some(other) = keystore.elsewhere(&header.uuid, locked.place())
+    {
+        let other = crate::printable::printable(&other);
+        message::warning(match args.forget {
+            true => format!(
+                "the volume at {other} is the same one: this computer cannot unlock it any more either"
+            ),
+            false => format!(
+                "the volume at {other} is the same one: what the keystore keeps of it stays"
+            ),
+        });
+    }
     let wanted = match header.label.is_empty() {
         true => "type the volume's ID to go on",
         false => "type the volume's label to go on",
@@ -43,7 +59,7 @@ pub fn run(args: &EraseArgs, common: &Common) -> Result<ExitCode> {
         return Err(Error::told(Code::Usage, message, ""));
     }
     log(keystore.as_ref(), &header.uuid, "begun")?;
-    let erased = erase(locked.place(), &header.uuid, keystore.as_ref())?;
+    let erased = erase(locked.place(), &header.uuid, keystore.as_ref(), args.forget)?;
     log(keystore.as_ref(), &header.uuid, "destroyed")?;
     for name in &erased.copies {
         outln!("destroyed: header copy {name}")?;
@@ -59,7 +75,19 @@ pub fn run(args: &EraseArgs, common: &Common) -> Result<ExitCode> {
             "in the desktop's session: secret-tool clear application cryptfs volume {id}"
         ));
     }
-    outln!("volume {id} can no longer be opened from what is on this computer")?;
+    match &erased.spared_for {
+        None => outln!("volume {id} can no longer be opened from what is on this computer")?,
+        Some(other) => {
+            let path = message::typed(locked.place().path());
+            outln!(
+                "kept: the keystore's keyfile and headers, for the same volume at {}",
+                crate::printable::printable(other)
+            )?;
+            message::hint(format_args!(
+                "to destroy those too: cryptfs erase --forget --id {id} {path}"
+            ));
+        }
+    }
     for beyond in [
         "destroy what is elsewhere: recovery kits, header backups, other computers' keystores, backups of any of them; \
          a header kept there still opens with a recovery password, so destroy the sheets too",

@@ -24,10 +24,8 @@ pub fn run(args: &ForgetArgs, common: &Common) -> Result<ExitCode> {
     let keystore = common.keystore()?;
     let volume = find(&keystore, &args.id)?;
     let id = uuid::text(&volume);
-    if Subject::Known(volume, keystore.path_hint(&volume))
-        .open()
-        .is_ok()
-    {
+    let is_there = |path| Subject::Known(volume, Some(path)).open().is_ok();
+    if keystore.present(&volume).into_iter().any(is_there) {
         return Err(Error::told(
             Code::Place,
             format!("volume {id} is still there"),

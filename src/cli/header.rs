@@ -76,8 +76,8 @@ fn restore(args: &RestoreArgs, common: &Common) -> Result<ExitCode> {
         bytes: saved.bytes,
     };
     let (locked, newest) = Locked::open_only(&args.volume, &spare)?;
-    let volume = unlock(&locked, &keystore, args.fd)?;
-    super::recover::must_belong(&volume)?;
+    let mut volume = unlock(&locked, &keystore, args.fd)?;
+    super::recover::must_belong(&mut volume)?;
     let known = volume.known_sequence(&keystore).max(newest);
     let older = volume.header().sequence < known;
     message::note(format_args!(

@@ -6,9 +6,10 @@
 //! ```
 use crate::image::OpenError;
 use crate::printable::{harmless, printable};
+use crate::volume::error::{date_or_never, kind_name};
 use crate::volume::keystore::Protection;
 use crate::volume::same_disk::{SameDisk, same_disk};
-use crate::volume::{self, ProtectorKind, uuid};
+use crate::volume::{self, Protector, ProtectorKind, ProtectorState, uuid};
 use crate::{fs, recover};
 use std::fmt::{self, Display};
 use std::io::{self, Write};
@@ -128,9 +129,11 @@ impl Error {
                 | V::KeyfileForeign { .. }
                 | V::Mode { .. }
                 | V::Owner { .. } => Code::Keystore,
-                V::HeaderForged | V::HeaderLost { .. } | V::OtherVolume { .. } | V::Kit(_) => {
-                    Code::Header
-                }
+                V::HeaderForged
+                | V::HeaderLost { .. }
+                | V::Contested(_)
+                | V::OtherVolume { .. }
+                | V::Kit(_) => Code::Header,
                 V::Unsupported(_) | V::ReadOnlyFeatures(_) => Code::Unsupported,
                 V::AlreadyMounted(_) => Code::Busy,
                 V::RolledBack { .. } | V::Diverged(_) => Code::RolledBack,
@@ -147,7 +150,7 @@ impl Error {
                 | V::DeviceSize
                 | V::WhichProtector { .. }
                 | V::RotateWhich(_) => Code::Usage,
-                V::NoFreeSlot
+                V::NoFreeSlot(_)
                 | V::RotationUnderWay { .. }
                 | V::NoRotation
                 | V::LastProtector { .. }
@@ -296,7 +299,11 @@ fn volume_hint(error: &volume::Error) -> Option<String> {
         V::NoRotation => "begin one with cryptfs key rotate VOLUME".to_owned(),
         V::WhichProtector { .. } => "cryptfs key list VOLUME shows the IDs".to_owned(),
         V::LastProtector { .. } => "add another one first with cryptfs key add VOLUME".to_owned(),
-        V::NoFreeSlot => "remove one with cryptfs key remove".to_owned(),
+        V::NoFreeSlot(None) => {
+            "cryptfs key list VOLUME shows them; remove one with cryptfs key remove VOLUME ID".to_owned()
+        }
+        V::NoFreeSlot(Some(slot)) => no_free_slot(slot),
+        V::Contested(_) => "cryptfs recover VOLUME, with the recovery password of what lies there, puts its header back".to_owned(),
         V::PartlyWritten { .. } => "the change stands; run cryptfs check --repair once the disk can be written".to_owned(),
         V::Audit { .. } => "secrets are shown only when the log can be written; see to its directory".to_owned(),
         V::OtherVolume { .. } => {
@@ -306,6 +313,19 @@ fn volume_hint(error: &volume::Error) -> Option<String> {
         }
         V::WrongType(_) | V::Label | V::Cost | V::Kit(_) | V::Io { .. } => return None,
     })
+}
+
+/// Which protector to give up where all slots are taken.
+fn no_free_slot(slot: &Protector) -> String {
+    let (kind, made) = (kind_name(slot.kind), date_or_never(slot.created));
+    let what = match slot.state {
+        ProtectorState::Pending => format!("a {kind} that was never handed over"),
+        _ => format!("the oldest keyfile, of {}, made {made}", slot.description),
+    };
+    let id = uuid::short(&slot.id);
+    format!(
+        "cryptfs key remove VOLUME {id} removes {what}; it takes a recovery password too, with --recovery-password"
+    )
 }
 
 /// Prints a line of a result on standard output.

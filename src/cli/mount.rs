@@ -185,7 +185,7 @@ fn open(
     const PATIENCE: Duration = Duration::from_secs(10);
     let start = Instant::now();
     loop {
-        match Mountable::open(path, keystore, unlock) {
+        match Mountable::open(path, keystore, unlock, &recover::may_repair) {
             Err(volume::Error::AlreadyMounted(_))
                 if start.elapsed() < PATIENCE && !is_mounted(options) =>
             {

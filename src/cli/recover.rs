@@ -98,8 +98,8 @@ pub fn run(args: &RecoverArgs, common: &Common) -> Result<ExitCode> {
         let volume = volume.map_or_else(|| unlock(&locked, what, keystore.as_ref()), Ok)?;
         return salvage(volume, to, what);
     }
-    let volume = unlock(&locked, what, keystore.as_ref())?;
-    must_belong(&volume)?;
+    let mut volume = unlock(&locked, what, keystore.as_ref())?;
+    must_belong(&mut volume)?;
     if what.verify {
         return verify(volume, keystore.as_ref());
     }
@@ -129,7 +129,7 @@ pub fn rescue(args: &RescueArgs, common: &Common) -> Result<ExitCode> {
     if let Some(to) = &what.salvage {
         return salvage(volume, to, what);
     }
-    must_belong(&volume)?;
+    must_belong(&mut volume)?;
     if what.verify {
         return verify(volume, None);
     }
@@ -139,8 +139,9 @@ pub fn rescue(args: &RescueArgs, common: &Common) -> Result<ExitCode> {
 }
 
 /// A header from elsewhere is written only where it opens what lies there.
-pub fn must_belong(volume: &Volume) -> Result<()> {
+pub fn must_belong(volume: &mut Volume) -> Result<()> {
     if belongs(volume)? {
+        volume.prove();
         return Ok(());
     }
     let (id, path) = (uuid::text(&volume.header().uuid), volume.place().path());

@@ -31,14 +31,14 @@ pub fn run(args: &RecoveryKeysArgs, common: &Common) -> Result<ExitCode> {
     let mut kept = Vec::new();
     let mut failed = 0;
     for id in keystore.volumes()? {
-        match Kept::open(&keystore, &id) {
-            Ok(volume) => kept.push(volume),
-            Err(error) => {
-                failed += 1;
-                message::warning(format_args!("volume {}: {error}", uuid::text(&id)));
-            }
+        let (volumes, errors) = Kept::open_all(&keystore, &id);
+        for error in errors {
+            failed += usize::from(volumes.is_empty());
+            message::warning(format_args!("volume {}: {error}", uuid::text(&id)));
         }
+        kept.extend(volumes);
     }
+    leave_out_twins(&mut kept);
     let chosen = kept.iter().flat_map(|volume| {
         let passwords = volume.passwords.iter();
         passwords
@@ -91,6 +91,18 @@ pub fn run(args: &RecoveryKeysArgs, common: &Common) -> Result<ExitCode> {
     } else {
         ExitCode::FAILURE
     })
+}
+
+/// A password of a volume and of its copies is shown once.
+fn leave_out_twins(kept: &mut [Kept]) {
+    let mut seen = Vec::new();
+    for volume in kept {
+        volume.passwords.retain(|password| {
+            let new = !seen.contains(&password.id);
+            seen.push(password.id);
+            new
+        });
+    }
 }
 
 fn wanted(args: &RecoveryKeysArgs, kept: &Kept, password: &KeptPassword) -> bool {

@@ -67,6 +67,11 @@ impl Session {
         })
     }
 
+    /// Whether the record in `dir` was written under this key.
+    pub fn is_of(dir: BorrowedFd<'_>, backing: &Backing, key: &Secret<32>) -> bool {
+        matches!(Record::read(dir, backing, key), Ok(Some(_)))
+    }
+
     /// Of a new volume, in which no session has left anything; durable.
     pub fn none(dir: BorrowedFd<'_>, backing: &Backing, key: &Secret<32>) -> Result<()> {
         Record {

@@ -1,6 +1,6 @@
 //! Every header copy that there is.
 use crate::volume::keys::Uuid;
-use crate::volume::{Error, Keystore, Locked, Result, Spare, kit, uuid};
+use crate::volume::{Error, Keystore, Locked, Place, Result, Spare, kit, uuid};
 use std::path::Path;
 
 /// Where to look beside the volume itself.
@@ -31,7 +31,7 @@ pub fn find(path: &Path, search: &Search<'_>) -> Result<Locked> {
         return found;
     };
     let known = match &found {
-        Ok(locked) => vec![locked.header().uuid],
+        Ok(locked) => locked.volumes().iter().map(|header| header.uuid).collect(),
         Err(Error::HeaderLost { .. } | Error::NotAVolume(_)) if of_kit.is_some() => {
             of_kit.into_iter().collect()
         }
@@ -40,8 +40,14 @@ pub fn find(path: &Path, search: &Search<'_>) -> Result<Locked> {
         }
         Err(_) => return found,
     };
+    let place = Place::open(path)?;
     for id in &known {
-        for bytes in keystore.headers(id) {
+        // What is kept of this place before what is kept of a copy of the volume, which may have changed since.
+        let mut saved = keystore.headers_at(&keystore.seat(id, &place));
+        if saved.is_empty() {
+            saved = keystore.headers(id);
+        }
+        for bytes in saved {
             let name = format!("keystore's copy of volume {}", uuid::short(id));
             spares.push(Spare { name, bytes });
         }
@@ -59,7 +65,9 @@ fn last_seen_at(path: &Path, keystore: &Keystore, id: Option<&str>) -> Result<Ve
     let mut volumes = keystore.volumes()?;
     volumes.retain(|volume| match id {
         Some(prefix) => uuid::has_prefix(volume, prefix),
-        None => here.is_some() && keystore.path_hint(volume) == here,
+        None => here
+            .as_ref()
+            .is_some_and(|here| keystore.places(volume).contains(here)),
     });
     Ok(volumes)
 }

@@ -18,7 +18,7 @@ pub mod verdict;
 pub use copy_out::copy_out;
 pub use error::{Error, Result};
 pub use find::{Search, find};
-pub use open::{How, belongs, directory, file_system, image};
+pub use open::{How, belongs, directory, file_system, image, may_repair};
 pub use salvage::{Job, salvage};
 pub use scan::Placed;
 pub use verdict::{Outcome, Summary, Verdict};

@@ -1,12 +1,13 @@
 //! The file system of an unlocked volume.
 use super::error::{Error, Result};
-use crate::directory::{Directory, Options, backing::Backing, name};
+use crate::directory::{Directory, Options, backing::Backing, name, session::Session};
 use crate::fs::{self, FileSystem, ROOT};
 use crate::image::{self, Image};
 use crate::volume::header::{KEEPS_SPACE, NameEncoding};
 use crate::volume::place::{META, PRIMARY};
 use crate::volume::{CopyState, Kind, Opened, Volume};
-use rustix::fs::Dir;
+use rustix::fd::AsFd;
+use rustix::fs::{Dir, Mode, OFlags};
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStrExt;
 use std::sync::Arc;
@@ -79,25 +80,47 @@ pub fn directory(opened: Opened, read_only: bool) -> fs::Result<Directory> {
     Directory::open(root, Arc::new(opened.keys), options, Backing::default())
 }
 
-/// Whether an unlocked header is the header of what lies here. One that came from a keystore or a kit may be another
-/// volume's, whose password fits it as well: then not a single name opens. Written over the right one's place, it would
-/// make every file unreadable.
+/// Whether an unlocked header is the header of what lies here. One that came from a keystore or a kit, or that was put
+/// over the volume's own copies, may be another volume's, whose key fits it as well: then not a single name opens.
+/// Written over the right one's place, it would make every file unreadable.
 pub fn belongs(volume: &Volume) -> crate::volume::Result<bool> {
     let own = |state: &CopyState| matches!(state, CopyState::Good { .. } | CopyState::Old { .. });
-    if volume.copies().iter().any(|copy| own(&copy.state)) {
+    let has_own = volume.copies().iter().any(|copy| own(&copy.state));
+    if has_own && !volume.is_contested() {
         return Ok(true); // a copy in the volume is authentic under the same key
     }
     let place = volume.place().try_clone()?;
-    if place.kind() == Kind::Directory
-        && is_bare(&place).map_err(crate::volume::Error::sys(place.path()))?
-    {
-        return Ok(true);
+    if place.kind() == Kind::Image {
+        return Ok(image(volume.share()?, &How::to_read()).is_ok());
     }
+    let bare = is_bare(&place).map_err(crate::volume::Error::sys(place.path()))?;
     let opened = volume.share()?;
-    Ok(match opened.kind() {
-        Kind::Directory => opens_a_name(opened).unwrap_or(false),
-        Kind::Image => image(opened, &How::to_read()).is_ok(),
-    })
+    match bare {
+        true if !volume.is_contested() => Ok(true),
+        true => Ok(session_is_of(&opened)),
+        false => Ok(opens_a_name(opened).unwrap_or(false)),
+    }
+}
+
+/// As [`belongs`], before header copies are repaired without anyone having been asked. Where an image's copies lie depends
+/// on its size: in one that was cut, a copy would be written over file data. So the image has to open first.
+pub fn may_repair(volume: &Volume) -> crate::volume::Result<bool> {
+    match volume.place().kind() {
+        Kind::Directory => belongs(volume),
+        Kind::Image => Ok(image(volume.share()?, &How::to_read()).is_ok()),
+    }
+}
+
+/// Whether the session record was written under this volume's key: that is all there is to go by in an empty volume.
+fn session_is_of(opened: &Opened) -> bool {
+    let backing = Backing::default();
+    let meta = rustix::fs::openat(
+        opened.place.as_fd(),
+        META,
+        OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC,
+        Mode::empty(),
+    );
+    meta.is_ok_and(|meta| Session::is_of(meta.as_fd(), &backing, opened.keys.session()))
 }
 
 /// Nothing lies there but what cryptfs keeps for itself.

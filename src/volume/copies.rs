@@ -86,7 +86,8 @@ pub struct Spare {
 pub(crate) struct Found {
     /// One for each copy in the volume, in order; then one for each spare.
     pub(crate) reports: Vec<CopyReport>,
-    /// Distinct headers, newest first; on the volume's own before spares.
+    /// Distinct headers, newest first; on the volume's own before spares. Where the volume's own copies are of different
+    /// volumes, those of the volume that most are of come first.
     pub(crate) candidates: Vec<Candidate>,
 }
 
@@ -98,11 +99,11 @@ pub(crate) fn find(place: &Place, spares: &[Spare]) -> Result<Found> {
         candidates: Vec::new(),
     };
     let own = std::array::from_fn(|i| found.add(place.copy_name(i), place.read_copy(i)));
-    let here = found.keep_one_volume(own);
+    let here = found.judge_volumes(own);
     for spare in spares {
         let saved = found.add(&spare.name, Ok(spare.bytes.clone()));
         if let (Some(here), Some(saved)) = (here, saved)
-            && here != saved
+            && !own.contains(&Some(saved))
         {
             return Err(Error::OtherVolume { saved, here });
         }
@@ -110,9 +111,12 @@ pub(crate) fn find(place: &Place, spares: &[Spare]) -> Result<Found> {
     if let Some(newer) = found.unsupported() {
         return Err(Error::Unsupported(newer));
     }
-    found
-        .candidates
-        .sort_by_key(|c| std::cmp::Reverse(c.header.sequence));
+    found.candidates.sort_by_key(|c| {
+        (
+            here.is_some_and(|here| here != c.header.uuid),
+            std::cmp::Reverse(c.header.sequence),
+        )
+    });
     let newest = found.candidates.first().map_or(0, |c| c.header.sequence);
     for report in &mut found.reports {
         if let CopyState::Good { sequence } = report.state
@@ -151,9 +155,10 @@ impl Found {
         volume
     }
 
-    /// A copy that came from another volume, by mistake or malice, is not heard, however new it calls itself: what most of
-    /// the volume's own copies say counts, and the first one's word where they are even.
-    fn keep_one_volume(&mut self, own: [Option<Uuid>; COPIES]) -> Option<Uuid> {
+    /// Marks the copies of another volume than most of the volume's own copies are of, or than the first one is of where
+    /// they are even. That is an order in which to try them and no proof: until one of the volumes was proven to be what
+    /// lies here, nothing is written (see [`super::Volume::is_contested`]).
+    fn judge_volumes(&mut self, own: [Option<Uuid>; COPIES]) -> Option<Uuid> {
         let votes = |id: &Uuid| own.iter().filter(|vote| **vote == Some(*id)).count();
         // Of several equals `max_by_key` takes the last.
         let here = own.into_iter().flatten().rev().max_by_key(votes)?;
@@ -162,7 +167,6 @@ impl Found {
                 report.state = CopyState::Foreign(other);
             }
         }
-        self.candidates.retain(|c| c.header.uuid == here);
         Some(here)
     }
 

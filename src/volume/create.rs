@@ -133,8 +133,9 @@ fn write(
     keystore: &Keystore,
     protection: Protection,
 ) -> Result<()> {
-    keystore.stage_keyfile(keyfile, Some(protection))?;
-    keystore.commit_keyfile(&keyfile.volume)?;
+    let seat = volume.seat(keystore);
+    keystore.stage_keyfile(&seat, keyfile, Some(protection))?;
+    keystore.commit_keyfile(&seat)?;
     drop(volume.place().lock(Access::ReadWrite)?); // makes the file, so that readers find it
     copies::write_all(volume.place(), volume.header_bytes())?;
     volume.remember(keystore)?;
@@ -186,7 +187,7 @@ fn draw(
         stretch: Stretch::None,
         state: ProtectorState::Active,
         escrow: false,
-        host: keystore.host(),
+        host: keystore.host()?,
         description: &computer,
     };
     let by_password = NewProtector {
@@ -200,10 +201,8 @@ fn draw(
         ..by_keyfile
     };
     for new in [by_keyfile, by_password] {
-        add(
-            &mut header,
-            Protector::new(&uuid, &vmk, &new).map_err(|_| Error::Cost)?,
-        )?;
+        let slot = Protector::new(&uuid, &vmk, &new).map_err(|_| Error::Cost)?;
+        add(&mut header, slot, &keyfile.slot)?;
     }
     Ok((header, vmk, password))
 }

@@ -16,15 +16,15 @@ impl Volume {
     /// `protection`: another form in the keystore than before.
     pub fn enrol(&mut self, keystore: &Keystore, protection: Option<Protection>) -> Result<Uuid> {
         let keyfile = Keyfile::random(&self.header().uuid);
-        keystore.stage_keyfile(&keyfile, protection)?;
-        let host = keystore.host();
+        let seat = self.seat(keystore);
+        let earlier = self.keyfiles_of(keystore);
+        let host = keystore.host()?;
+        keystore.stage_keyfile(&seat, &keyfile, protection)?;
         let volume = self.header().uuid;
+        let opened_with = *self.opened_with();
         let changed = self.update(Some(keystore), |header, vmk| {
-            for slot in &mut header.slots {
-                let mine = |p: &Protector| p.kind == ProtectorKind::Keyfile && p.host == host;
-                if slot.as_ref().is_some_and(mine) {
-                    *slot = None;
-                }
+            for id in &earlier {
+                remove(header, id);
             }
             let new = NewProtector {
                 credential: Credential::Keyfile(&keyfile.key, &keyfile.slot),
@@ -34,16 +34,28 @@ impl Volume {
                 host,
                 description: &audit::computer(),
             };
-            add(
-                header,
-                Protector::new(&volume, vmk, &new).map_err(|_| Error::Cost)?,
-            )
+            let slot = Protector::new(&volume, vmk, &new).map_err(|_| Error::Cost)?;
+            add(header, slot, &opened_with)
         });
         match &changed {
-            Ok(()) | Err(Error::PartlyWritten { .. }) => keystore.commit_keyfile(&volume)?,
-            Err(_) => keystore.drop_staged_keyfile(&volume)?,
+            Ok(()) | Err(Error::PartlyWritten { .. }) => keystore.commit_keyfile(&seat)?,
+            Err(_) => keystore.drop_staged_keyfile(&seat)?,
         }
         changed.map(|()| keyfile.slot)
+    }
+
+    /// The keyfile protectors that a new keyfile of this keystore replaces: those that its keyfiles open, and the one
+    /// that the volume was opened with. Where its keyfiles are lost, those that were made for it. Never one that another
+    /// keystore made for itself, though that may be a clone of this one.
+    pub(super) fn keyfiles_of(&self, keystore: &Keystore) -> Vec<Uuid> {
+        let mut slots = self.header().protectors().cloned().collect::<Vec<_>>();
+        slots.retain(|slot| slot.kind == ProtectorKind::Keyfile);
+        let own = keystore.keyfiles(&self.header().uuid).unwrap_or_default();
+        slots.retain(|slot| match own.is_empty() {
+            true => keystore.made(slot) || slot.id == *self.opened_with(),
+            false => own.iter().any(|key| key.slot == slot.id) || slot.id == *self.opened_with(),
+        });
+        slots.into_iter().map(|slot| slot.id).collect()
     }
 
     /// Adds a key protector.
@@ -52,11 +64,11 @@ impl Volume {
         keystore: Option<&Keystore>,
         new: &NewProtector<'_>,
     ) -> Result<Uuid> {
-        let volume = self.header().uuid;
+        let (volume, opened_with) = (self.header().uuid, *self.opened_with());
         self.update(keystore, |header, vmk| {
             let slot = Protector::new(&volume, vmk, new).map_err(|_| Error::Cost)?;
             let id = slot.id;
-            add(header, slot)?;
+            add(header, slot, &opened_with)?;
             Ok(id)
         })
     }
@@ -88,7 +100,6 @@ impl Volume {
         keystore: Option<&Keystore>,
         prefix: &str,
     ) -> Result<Protector> {
-        let volume = self.header().uuid;
         let removed = self.update(keystore, |header, _| {
             let named = |slot: &&Protector| uuid::has_prefix(&slot.id, prefix);
             let found: Vec<_> = header.protectors().filter(named).cloned().collect();
@@ -103,17 +114,23 @@ impl Volume {
             if kind == ProtectorKind::RecoveryPassword && (same == 1 || !proven) {
                 return Err(Error::LastProtector { id, kind });
             }
-            for place in &mut header.slots {
-                if place.as_ref().is_some_and(|p| p.id == id) {
-                    *place = None;
-                }
-            }
-            Ok(slot.clone())
+            let slot = slot.clone();
+            remove(header, &id);
+            Ok(slot)
         })?;
         if let Some(keystore) = keystore {
-            keystore.drop_entry(&volume, &removed.id)?;
+            keystore.drop_entry(&self.seat(keystore), &removed.id)?;
         }
         Ok(removed)
+    }
+
+    /// Takes a protector back that was just added and could not be handed over, so that failed tries do not fill the
+    /// slots. Says whether that went.
+    pub fn take_back(&mut self, keystore: &Keystore, id: &Uuid) -> Result<()> {
+        self.update(Some(keystore), |header, _| {
+            remove(header, id);
+            Ok(())
+        })
     }
 
     /// Changes what is written about a protector: its state and dates. Nothing is written where nothing changes.
@@ -143,9 +160,30 @@ impl Volume {
     }
 }
 
-/// Puts a protector into a free slot.
-pub(crate) fn add(header: &mut Header, new: Protector) -> Result<()> {
-    let free = header.slots.iter_mut().find(|slot| slot.is_none());
-    *free.ok_or(Error::NoFreeSlot)? = Some(new);
+/// Puts a protector into a free slot. `in_use`: the one that the volume was opened with, which is not offered for
+/// removal where there is no free slot.
+pub(crate) fn add(header: &mut Header, new: Protector, in_use: &Uuid) -> Result<()> {
+    let Some(free) = header.slots.iter_mut().find(|slot| slot.is_none()) else {
+        return Err(Error::NoFreeSlot(to_give_up(header, in_use).map(Box::new)));
+    };
+    *free = Some(new);
     Ok(())
+}
+
+/// The protector that is missed least where all slots are taken: one that was never handed over, else the oldest keyfile.
+fn to_give_up(header: &Header, in_use: &Uuid) -> Option<Protector> {
+    let others: Vec<_> = header.protectors().filter(|p| p.id != *in_use).collect();
+    let pending = |p: &&&Protector| p.state == ProtectorState::Pending && p.replaces().is_none();
+    let keyfiles = others.iter().filter(|p| p.kind == ProtectorKind::Keyfile);
+    let oldest = keyfiles.min_by_key(|p| p.created.max(p.verified));
+    others.iter().find(pending).or(oldest).map(|p| (*p).clone())
+}
+
+/// Removes a protector.
+pub(super) fn remove(header: &mut Header, id: &Uuid) {
+    for place in &mut header.slots {
+        if place.as_ref().is_some_and(|p| p.id == *id) {
+            *place = None;
+        }
+    }
 }

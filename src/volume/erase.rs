@@ -10,6 +10,7 @@ use std::fs::File;
 use std::io;
 use std::os::fd::AsFd;
 use std::os::unix::fs::FileExt;
+use std::path::PathBuf;
 
 /// What was destroyed.
 #[derive(Debug, Default)]
@@ -20,16 +21,28 @@ pub struct Erased {
     pub kept: Vec<String>,
     /// Why the keyfile in the Secret Service was not.
     pub left: Option<io::Error>,
+    /// Where else the keystore saw the volume: what it keeps may be all that opens it there, and was not destroyed.
+    pub spared_for: Option<PathBuf>,
 }
 
-/// Destroys every header copy of the volume at `place`, and all that the keystore keeps of it. Refused while it is mounted. Can
-/// be run again after it was cut short.
-pub fn erase(place: &Place, volume: &Uuid, keystore: Option<&Keystore>) -> Result<Erased> {
+/// Destroys every header copy of the volume at `place`, and all that the keystore keeps of it; where the keystore saw it
+/// at another place too, only with `forget`, as this may be a copy. Refused while it is mounted. Can be run again after
+/// it was cut short.
+pub fn erase(
+    place: &Place,
+    volume: &Uuid,
+    keystore: Option<&Keystore>,
+    forget: bool,
+) -> Result<Erased> {
     let _lock = place.lock(Access::ReadWrite)?;
     let mut erased = Erased::default();
     // The keyfile first: from then on nothing opens the volume without anyone typing.
     if let Some(keystore) = keystore {
-        (erased.kept, erased.left) = keystore.destroy(volume)?;
+        erased.spared_for = keystore.elsewhere(volume, place).filter(|_| !forget);
+        match erased.spared_for {
+            Some(_) => erased.kept = keystore.destroy_seat(&keystore.seat(volume, place))?,
+            None => (erased.kept, erased.left) = keystore.destroy(volume)?,
+        }
     }
     for index in 0..COPIES {
         let name = place.copy_name(index);

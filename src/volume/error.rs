@@ -3,7 +3,7 @@ use super::date::Seconds;
 use super::header::HeaderError;
 use super::keys::Uuid;
 use super::keystore::Protection;
-use super::protector::ProtectorKind;
+use super::protector::{Protector, ProtectorKind};
 use super::{copies::CopyReport, uuid};
 use crate::printable::printable;
 use std::io;
@@ -144,6 +144,12 @@ pub enum Error {
         /// The volume that is here.
         here: Uuid,
     },
+    /// The volume's own header copies are of different volumes, and this one was not proven to be what lies here.
+    #[error(
+        "the volume's header copies are of different volumes, and the header of volume {} opens nothing here",
+        uuid::text(.0)
+    )]
+    Contested(Uuid),
     /// Uses features that allow reading only.
     #[error("the volume uses features that this version can only read (ro_compat {0:#x})")]
     ReadOnlyFeatures(u64),
@@ -177,9 +183,9 @@ pub enum Error {
     /// A key derivation cost outside of what is accepted.
     #[error("the key derivation cost is out of bounds")]
     Cost,
-    /// All slots are taken.
+    /// All slots are taken; the one that is missed least.
     #[error("all 12 key protectors are in use")]
-    NoFreeSlot,
+    NoFreeSlot(Option<Box<Protector>>),
     /// No such protector, or several.
     #[error("{found} key protectors have an ID that begins with {prefix}")]
     WhichProtector {

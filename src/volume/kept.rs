@@ -39,19 +39,47 @@ pub struct KeptPassword {
 }
 
 impl Kept {
-    /// Unlocks a volume's header by the keystore's keyfile.
+    /// Unlocks a volume's header by the keystore's keyfile: where it was last seen, else the keystore's own copy.
     pub fn open(keystore: &Keystore, volume: &Uuid) -> Result<Self> {
-        let path = keystore.path_hint(volume);
-        let reachable = path.as_ref().and_then(|path| Locked::open(path).ok());
-        if let Some(locked) = reachable.filter(|locked| locked.header().uuid == *volume) {
-            let unlocked = locked.unlock_auto(keystore, Rollback::Refuse)?;
-            let key = unlocked.audit_key();
-            return Ok(Self::new(unlocked.header().clone(), path, key, |p| {
-                unlocked.escrowed_in(p)
-            }));
+        let (kept, mut failed) = Self::open_all(keystore, volume);
+        match kept.into_iter().next() {
+            Some(kept) => Ok(kept),
+            None => Err(failed.remove(0)),
         }
-        let (header, vmk) = unlock_copy(keystore, volume)?;
-        Ok(Self::new(header, path, vmk.audit(), |p| p.escrowed(&vmk)))
+    }
+
+    /// As [`Kept::open`], of the volume and of every copy of it that is there. Where one of them does not open, as its
+    /// header was put back from a backup for example, the keystore's own copy of the header serves. Also what failed; at
+    /// least one of the two lists holds something.
+    pub fn open_all(keystore: &Keystore, volume: &Uuid) -> (Vec<Self>, Vec<Error>) {
+        let (mut kept, mut failed) = (Vec::new(), Vec::new());
+        for path in keystore.present(volume) {
+            match Locked::open(&path) {
+                Ok(locked) if locked.header().uuid == *volume => {
+                    match locked.unlock_auto(keystore, Rollback::Refuse) {
+                        Ok(unlocked) => {
+                            let key = unlocked.audit_key();
+                            let header = unlocked.header().clone();
+                            let escrowed = |p: &Protector| unlocked.escrowed_in(p);
+                            kept.push(Self::new(header, Some(path), key, escrowed));
+                        }
+                        Err(error) => failed.push(error),
+                    }
+                }
+                _ => {}
+            }
+        }
+        if kept.is_empty() || !failed.is_empty() {
+            match unlock_copy(keystore, volume) {
+                Ok((header, vmk)) => {
+                    let path = keystore.path_hint(volume);
+                    let escrowed = |p: &Protector| p.escrowed(&vmk);
+                    kept.push(Self::new(header, path, vmk.audit(), escrowed));
+                }
+                Err(error) => failed.push(error),
+            }
+        }
+        (kept, failed)
     }
 
     fn new(

@@ -1,7 +1,7 @@
 //! The internal keystore: what lets this computer unlock its volumes without anyone typing.
 //!
-//! One directory, 0700; its files 0600; owner and mode checked before anything in it is believed, as ssh does. For each
-//! volume, by its UUID:
+//! One directory, 0700; its files 0600; owner and mode checked before anything in it is believed, as ssh does. Its own
+//! random ID is in `id`. For each volume, by its UUID:
 //!
 //! | file | holds |
 //! | --- | --- |
@@ -9,11 +9,16 @@
 //! | `<uuid>.header`, `.header.1`, `.header.2` | the last three headers, newest first |
 //! | `<uuid>.state` | what was last seen of the volume, under a MAC |
 //! | `<uuid>.path` | where it was last seen: a hint, not believed |
+//!
+//! A copy of a volume has its own files, `<uuid>@<place>`, so that what happens to one of them says nothing of the
+//! other: see [`Seat`].
 mod keyfiles;
 mod protection;
+mod seat;
 
 pub use keyfiles::keyfile_at;
 pub use protection::Protection;
+pub use seat::Seat;
 
 use super::durable::{self, Target};
 use super::erase;
@@ -21,10 +26,11 @@ use super::error::{Error, Result};
 use super::header::{Header, Image, SIZE};
 use super::keyfile::Keyfile;
 use super::keys::Uuid;
+use super::protector::Protector;
 use super::state::State;
 use super::uuid;
-use crate::crypto::digest;
 use crate::crypto::secret::Secret;
+use crate::crypto::{digest, random};
 use rustix::fs::{self, Dir, Mode};
 use rustix::process::geteuid;
 use std::io;
@@ -36,6 +42,12 @@ use std::path::{Path, PathBuf};
 const DIR_MODE: u32 = 0o700;
 const FILE_MODE: u32 = 0o600;
 const HEADERS: [&str; 3] = ["header", "header.1", "header.2"];
+/// Everything that is kept for a volume at a place; the keyfiles first, as they are destroyed first.
+const KINDS: [&str; 7] = [
+    "key", "key.new", "header", "header.1", "header.2", "state", "path",
+];
+/// The keystore's own ID.
+const ID: &str = "id";
 const MAX_STATE: usize = 1 << 16;
 
 /// A keystore directory.
@@ -96,8 +108,34 @@ impl Keystore {
         self.custom
     }
 
-    /// Says which keystore on which computer a keyfile is for, without naming either.
-    pub fn host(&self) -> [u8; 16] {
+    /// The keystore's ID, random, made when it is first asked for: tells which keyfile protectors are for this keystore.
+    /// It was derived from /etc/machine-id and the keystore's path once, which change where the keystore stays, and are
+    /// the same on machines that were cloned.
+    pub fn host(&self) -> Result<[u8; 16]> {
+        if let Some(id) = self.id() {
+            return Ok(id);
+        }
+        let id: [u8; 16] = random::bytes();
+        let path = self.path.join(ID);
+        let target = Target::inside(self.dir.as_fd(), ID);
+        durable::replace(&target, &id).map_err(Error::io(&path))?;
+        Ok(id)
+    }
+
+    fn id(&self) -> Option<[u8; 16]> {
+        durable::read(&self.dir, ID, 16).ok()?.try_into().ok()
+    }
+
+    /// Whether a keyfile protector was made for this keystore.
+    pub(crate) fn made(&self, slot: &Protector) -> bool {
+        match self.id() {
+            Some(id) if slot.host == id => true,
+            // By a version that had no such IDs.
+            _ => slot.host == self.host_by_place(),
+        }
+    }
+
+    fn host_by_place(&self) -> [u8; 16] {
         let machine = std::fs::read("/etc/machine-id").unwrap_or_default();
         let path = std::fs::canonicalize(&self.path).unwrap_or_else(|_| self.path.clone());
         let sum = digest::sha256(&[
@@ -128,22 +166,42 @@ impl Keystore {
         Ok(found)
     }
 
-    /// Lists the volumes that it knows, each with the path where it was last seen.
+    /// Lists the volumes that it knows, each with every place where it is now, or else where it was last seen.
     pub fn known(&self) -> Result<Vec<(Uuid, Option<PathBuf>)>> {
-        let volumes = self.volumes()?.into_iter();
-        Ok(volumes.map(|id| (id, self.path_hint(&id))).collect())
+        let mut known = Vec::new();
+        for id in self.volumes()? {
+            let places = self.present(&id);
+            match places.is_empty() {
+                true => known.push((id, None)),
+                false => known.extend(places.into_iter().map(|path| (id, Some(path)))),
+            }
+        }
+        Ok(known)
     }
 
-    /// The headers kept for a volume, newest first, unchecked.
+    /// The headers kept for a volume at all its places, unchecked; of each place the newest first.
     pub fn headers(&self, volume: &Uuid) -> Vec<Vec<u8>> {
-        let read = |kind: &&str| durable::read(&self.dir, &name(volume, kind), SIZE).ok();
+        let stems = self.stems(volume);
+        stems
+            .iter()
+            .flat_map(|stem| self.headers_of(stem))
+            .collect()
+    }
+
+    /// The headers kept for a volume at one place, newest first, unchecked.
+    pub fn headers_at(&self, seat: &Seat) -> Vec<Vec<u8>> {
+        self.headers_of(seat.stem())
+    }
+
+    fn headers_of(&self, stem: &str) -> Vec<Vec<u8>> {
+        let read = |kind: &&str| durable::read(&self.dir, &name(stem, kind), SIZE).ok();
         HEADERS.iter().filter_map(read).collect()
     }
 
     /// Keeps a header as the newest. Older ones stay only as long as they revive no protector that was removed.
-    pub(crate) fn save_header(&self, header: &Header, image: &Image) -> Result<()> {
-        let volume = &header.uuid;
-        let kept = self.headers(volume);
+    pub(crate) fn save_header(&self, seat: &Seat, header: &Header, image: &Image) -> Result<()> {
+        let stem = seat.stem();
+        let kept = self.headers_of(stem);
         if kept.first().is_some_and(|newest| newest[..] == image[..]) {
             return Ok(());
         }
@@ -156,66 +214,88 @@ impl Keystore {
         let mut older = kept.iter().filter(revives_nothing);
         for kind in &HEADERS[1..] {
             match older.next() {
-                Some(old) => self.put(volume, kind, old)?,
-                None => durable::remove(&self.dir, &name(volume, kind))
-                    .map_err(Error::io(&self.path))?,
+                Some(old) => self.put(stem, kind, old)?,
+                None => {
+                    durable::remove(&self.dir, &name(stem, kind)).map_err(Error::io(&self.path))?
+                }
             }
         }
-        self.put(volume, HEADERS[0], image)
+        self.put(stem, HEADERS[0], image)
     }
 
-    /// What was last seen of a volume; `None` if nothing is there that this key wrote.
-    pub fn state(&self, volume: &Uuid, key: &Secret<32>) -> Option<State> {
-        let bytes = durable::read(&self.dir, &name(volume, "state"), MAX_STATE).ok()?;
-        State::decode(&bytes, volume, key)
+    /// What was last seen of a volume at a place; `None` if nothing is there that this key wrote.
+    pub fn state(&self, seat: &Seat, key: &Secret<32>) -> Option<State> {
+        let bytes = durable::read(&self.dir, &name(seat.stem(), "state"), MAX_STATE).ok()?;
+        State::decode(&bytes, seat.volume(), key)
     }
 
-    /// Remembers what was seen of a volume.
-    pub fn save_state(&self, volume: &Uuid, key: &Secret<32>, state: &State) -> Result<()> {
+    /// Remembers what was seen of a volume at a place.
+    pub fn save_state(&self, seat: &Seat, key: &Secret<32>, state: &State) -> Result<()> {
+        let stem = seat.stem();
+        self.put_aside(seat)?;
         if self
-            .path_hint(volume)
+            .path_of(stem)
             .is_none_or(|hint| hint.as_os_str().as_bytes() != state.path)
         {
-            self.put(volume, "path", &state.path)?;
+            self.put(stem, "path", &state.path)?;
         }
-        self.put(volume, "state", &state.encode(volume, key))
+        self.put(stem, "state", &state.encode(seat.volume(), key))
     }
 
     /// Where a volume was last seen. Not to be believed: only to choose what to try first, and to show.
     pub fn path_hint(&self, volume: &Uuid) -> Option<PathBuf> {
-        let bytes = durable::read(&self.dir, &name(volume, "path"), 4096).ok()?;
+        self.path_of(&uuid::text(volume))
+    }
+
+    fn path_of(&self, stem: &str) -> Option<PathBuf> {
+        let bytes = durable::read(&self.dir, &name(stem, "path"), 4096).ok()?;
         Some(PathBuf::from(std::ffi::OsString::from_vec(bytes)))
     }
 
     /// Removes all that is kept for a volume.
     pub fn forget(&self, volume: &Uuid) -> Result<()> {
-        let _ = self.clear_entries(volume);
-        for kind in HEADERS.iter().chain(&["key", "key.new", "state", "path"]) {
-            durable::remove(&self.dir, &name(volume, kind)).map_err(Error::io(&self.path))?;
+        for stem in self.stems(volume) {
+            let _ = self.clear_entries(volume, &stem);
+            for kind in KINDS {
+                durable::remove(&self.dir, &name(&stem, kind)).map_err(Error::io(&self.path))?;
+            }
         }
-        Ok(())
+        self.drop_unused_id()
     }
 
-    /// As [`Keystore::forget`], with every file overwritten first. What was there, and why an entry in the Secret Service still is.
+    /// A keystore that keeps nothing has no ID.
+    fn drop_unused_id(&self) -> Result<()> {
+        match self.volumes()?.is_empty() {
+            true => durable::remove(&self.dir, ID).map_err(Error::io(&self.path)),
+            false => Ok(()),
+        }
+    }
+
+    /// As [`Keystore::forget`], with every file overwritten first. What was there, and why an entry in the Secret
+    /// Service still is.
     pub(crate) fn destroy(&self, volume: &Uuid) -> Result<(Vec<String>, Option<io::Error>)> {
-        let left = self.clear_entries(volume).and_then(io::Result::err);
-        let mut gone = Vec::new();
-        for kind in ["key", "key.new"]
-            .iter()
-            .chain(&HEADERS)
-            .chain(&["state", "path"])
-        {
-            let name = name(volume, kind);
+        let (mut gone, mut left) = (Vec::new(), None);
+        for stem in self.stems(volume) {
+            left = left.or(self.clear_entries(volume, &stem).and_then(io::Result::err));
+            self.shred(&stem, &mut gone)?;
+        }
+        self.drop_unused_id()?;
+        Ok((gone, left))
+    }
+
+    fn shred(&self, stem: &str, gone: &mut Vec<String>) -> Result<()> {
+        for kind in KINDS {
+            let name = name(stem, kind);
             let path = self.path.join(&name);
             if erase::shred(&self.dir, &name).map_err(Error::io(&path))? {
                 gone.push(name);
             }
         }
-        Ok((gone, left))
+        Ok(())
     }
 
-    fn put(&self, volume: &Uuid, kind: &str, bytes: &[u8]) -> Result<()> {
-        let name = name(volume, kind);
+    fn put(&self, stem: &str, kind: &str, bytes: &[u8]) -> Result<()> {
+        let name = name(stem, kind);
         let target = Target::inside(self.dir.as_fd(), &name);
         durable::replace(&target, bytes).map_err(Error::io(&self.path.join(&name)))
     }
@@ -242,8 +322,8 @@ pub(crate) fn xdg(variable: &str, default: &str) -> Option<PathBuf> {
     Some(base.join("cryptfs"))
 }
 
-fn name(volume: &Uuid, kind: &str) -> String {
-    format!("{}.{kind}", uuid::text(volume))
+fn name(stem: &str, kind: &str) -> String {
+    format!("{stem}.{kind}")
 }
 
 /// Owned by who asks (or by root), and closed to everyone else. Root may use anyone's.

@@ -4,6 +4,7 @@ use super::error::{Error, Result};
 use super::header::{Header, Image};
 use super::keys::Uuid;
 use super::keystore::Keystore;
+use super::opened::Belongs;
 use super::place::{COPIES, Place};
 use super::protector::{Credential, Protector, ProtectorKind};
 use super::recovery_password::RecoveryPassword;
@@ -59,16 +60,6 @@ impl Locked {
             .map(own)
             .filter(|(id, _)| *id == saved.header.uuid);
         let newest = newest.map(|(_, sequence)| sequence).max().unwrap_or(0);
-        let other = found
-            .candidates
-            .first()
-            .filter(|c| c.header.uuid != saved.header.uuid);
-        if let Some(other) = other {
-            return Err(Error::OtherVolume {
-                saved: saved.header.uuid,
-                here: other.header.uuid,
-            });
-        }
         found.candidates = vec![saved];
         Ok((Self { place, found }, newest))
     }
@@ -81,6 +72,17 @@ impl Locked {
     /// What the newest copy says; to be shown, not believed.
     pub fn header(&self) -> &Header {
         &self.newest().header
+    }
+
+    /// The newest header of each volume that the copies are of: one, unless a copy of another volume was put here.
+    pub fn volumes(&self) -> Vec<&Header> {
+        let mut volumes: Vec<&Header> = Vec::new();
+        for Candidate { header, .. } in &self.found.candidates {
+            if !volumes.iter().any(|other| other.uuid == header.uuid) {
+                volumes.push(header);
+            }
+        }
+        volumes
     }
 
     /// What was found of each copy; the volume's own first, then the spares.
@@ -96,11 +98,7 @@ impl Locked {
     /// The IDs of the recovery passwords that could open it.
     pub fn password_ids(&self) -> Vec<Uuid> {
         let passwords = |p: &&Protector| p.kind == ProtectorKind::RecoveryPassword;
-        self.header()
-            .protectors()
-            .filter(passwords)
-            .map(|p| p.id)
-            .collect()
+        self.slots().filter(passwords).map(|p| p.id).collect()
     }
 
     /// Unlocks with what a person or the keystore has in hand.
@@ -135,9 +133,46 @@ impl Locked {
 
     /// Unlocks with the keystore's keyfile. Changes nothing.
     pub fn unlock_auto(&self, keystore: &Keystore, rollback: Rollback) -> Result<Volume> {
-        let volume = self.header().uuid;
+        self.unlock_proven(keystore, rollback, &|_| Ok(false))
+            .or_else(|error| match error {
+                // To be looked at; nothing is written to a volume whose header is contested.
+                Error::Contested(volume) => self.unlock_auto_as(&volume, keystore, rollback),
+                error => Err(error),
+            })
+    }
+
+    /// As [`Locked::unlock_auto`]. Where the volume's own copies are of different volumes, the one that `belongs`
+    /// accepts.
+    pub fn unlock_proven(
+        &self,
+        keystore: &Keystore,
+        rollback: Rollback,
+        belongs: Belongs<'_>,
+    ) -> Result<Volume> {
+        let (mut refused, mut contested) = (None, None);
+        for header in self.volumes() {
+            match self.unlock_auto_as(&header.uuid, keystore, rollback) {
+                Ok(volume) if !volume.is_contested() => return Ok(volume),
+                Ok(mut volume) if belongs(&volume)? => {
+                    volume.prove();
+                    return Ok(volume);
+                }
+                Ok(volume) => drop(contested.get_or_insert(Error::Contested(volume.header().uuid))),
+                Err(error) => drop(refused.get_or_insert(error)),
+            }
+        }
+        let missing = || Error::KeyfileMissing(keystore.keyfile_path(&self.header().uuid));
+        Err(contested.or(refused).unwrap_or_else(missing))
+    }
+
+    fn unlock_auto_as(
+        &self,
+        volume: &Uuid,
+        keystore: &Keystore,
+        rollback: Rollback,
+    ) -> Result<Volume> {
         let mut refused = None;
-        for keyfile in keystore.keyfiles(&volume)? {
+        for keyfile in keystore.keyfiles(volume)? {
             match self.unlock(Credential::Keyfile(&keyfile.key, &keyfile.slot)) {
                 Ok(volume) => {
                     volume.check_rollback(keystore, rollback)?;
@@ -148,7 +183,7 @@ impl Locked {
                 }
             }
         }
-        Err(refused.unwrap_or_else(|| Error::KeyfileMissing(keystore.keyfile_path(&volume))))
+        Err(refused.unwrap_or_else(|| Error::KeyfileMissing(keystore.keyfile_path(volume))))
     }
 
     /// The VMK, the protector that gave it, and the newest authentic header.
@@ -198,7 +233,7 @@ impl Locked {
         let kind = credential.kind();
         match *credential {
             Credential::Keyfile(_, id) => Error::WrongKeyfile { id: *id },
-            _ if !self.header().protectors().any(|p| p.kind == kind) => Error::NoProtector(kind),
+            _ if !self.slots().any(|p| p.kind == kind) => Error::NoProtector(kind),
             Credential::Recovery(_) => Error::WrongPassword {
                 ids: self.password_ids(),
             },
@@ -206,12 +241,20 @@ impl Locked {
         }
     }
 
+    fn slots(&self) -> impl Iterator<Item = &Protector> {
+        self.volumes().into_iter().flat_map(Header::protectors)
+    }
+
     fn volume(&self, vmk: Vmk, opened_with: Uuid, index: usize) -> Result<Volume> {
         let Candidate { header, image } = &self.found.candidates[index];
         let place = self.place.try_clone()?;
         let mut reports = self.found.reports[..COPIES].to_vec();
         for (i, report) in reports.iter_mut().enumerate() {
-            if matches!(report.state, CopyState::Good { .. } | CopyState::Old { .. }) {
+            let undamaged = matches!(
+                report.state,
+                CopyState::Good { .. } | CopyState::Old { .. } | CopyState::Foreign(_)
+            );
+            if undamaged {
                 report.state = judge(&place, i, header, image, &vmk);
             }
         }
@@ -247,6 +290,7 @@ fn judge(place: &Place, index: usize, header: &Header, image: &Image, vmk: &Vmk)
                 sequence: copy.sequence,
             }
         }
+        Ok(copy) if copy.uuid != header.uuid => CopyState::Foreign(copy.uuid),
         Ok(_) => CopyState::Forged,
         Err(why) => CopyState::Bad(why),
     }

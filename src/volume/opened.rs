@@ -2,8 +2,8 @@
 use super::copies::CopyReport;
 use super::error::{Error, Result};
 use super::header::{Header, Kind};
-use super::keys::{Keys, Uuid};
-use super::keystore::Keystore;
+use super::keys::Keys;
+use super::keystore::{Keystore, Seat};
 use super::locked::{Locked, Rollback};
 use super::place::{Access, MountLock, Place};
 use super::state::State;
@@ -30,6 +30,9 @@ pub struct MountOptions {
     pub rollback: Rollback,
 }
 
+/// Says whether an unlocked header is of what lies at the volume's place.
+pub type Belongs<'a> = &'a dyn Fn(&Volume) -> Result<bool>;
+
 /// A volume that is about to be mounted.
 pub struct Mountable {
     /// The unlocked volume: for the file system.
@@ -46,11 +49,17 @@ pub struct Mountable {
 
 impl Mountable {
     /// Unlocks with the keystore, takes the mount lock, repairs the header's copies and remembers what was seen.
-    pub fn open(path: &Path, keystore: &Keystore, options: MountOptions) -> Result<Self> {
+    /// `belongs` says whether a header is of what lies there: no copy is repaired before that.
+    pub fn open(
+        path: &Path,
+        keystore: &Keystore,
+        options: MountOptions,
+        belongs: Belongs<'_>,
+    ) -> Result<Self> {
         let locked = Locked::open(path)?;
         let lock = locked.place().lock(options.access)?;
-        let volume = locked.unlock_auto(keystore, options.rollback)?;
-        Self::of(volume, lock, keystore, options.access)
+        let volume = locked.unlock_proven(keystore, options.rollback, belongs)?;
+        Self::of(volume, lock, keystore, options.access, belongs)
     }
 
     /// As [`Mountable::open`], of a volume that was unlocked by hand, and its mount lock.
@@ -59,17 +68,31 @@ impl Mountable {
         lock: MountLock,
         keystore: &Keystore,
         access: Access,
+        belongs: Belongs<'_>,
     ) -> Result<Self> {
         let mut warnings = Vec::new();
         let mut repaired = Vec::new();
+        if let Some(original) = volume.seat(keystore).copy_of() {
+            warnings.push(format!(
+                "this is a copy of the volume at {}; what is changed in one of them does not show in the other",
+                crate::printable::printable(original)
+            ));
+        }
         if access == Access::ReadWrite {
             match volume.header().unknown_ro_compat() {
                 0 => {}
                 unknown => return Err(Error::ReadOnlyFeatures(unknown)),
             }
-            match volume.repair_copies() {
-                Ok(done) => repaired = done,
-                Err(e) => warnings.push(format!("header copies could not be repaired: {e}")),
+            let bad = !volume.copies().iter().all(CopyReport::is_good);
+            if bad && !belongs(&volume)? {
+                warnings.push(
+                    "header copies were not repaired: the header opens nothing here".to_owned(),
+                );
+            } else {
+                match volume.repair_copies() {
+                    Ok(done) => repaired = done,
+                    Err(e) => warnings.push(format!("header copies could not be repaired: {e}")),
+                }
             }
         } else {
             let bad = volume.copies().iter().filter(|copy| !copy.is_good());
@@ -84,7 +107,7 @@ impl Mountable {
         });
         let opened = volume.into_opened()?;
         Ok(Self {
-            witness: Witness::new(&opened, state),
+            witness: Witness::new(&opened, keystore, state),
             opened,
             lock,
             repaired,
@@ -95,7 +118,7 @@ impl Mountable {
 
 /// What this computer has seen of an image, so that an older one in its place is noticed.
 pub struct Witness {
-    volume: Uuid,
+    seat: Seat,
     session: Secret<32>,
     state: State,
 }
@@ -103,14 +126,15 @@ pub struct Witness {
 impl Witness {
     /// By what the keystore remembers.
     pub fn of(opened: &Opened, keystore: &Keystore) -> Self {
-        let state = keystore.state(&opened.header.uuid, opened.keys.session());
-        Self::new(opened, state.unwrap_or_default())
+        let seat = keystore.seat(&opened.header.uuid, &opened.place);
+        let state = keystore.state(&seat, opened.keys.session());
+        Self::new(opened, keystore, state.unwrap_or_default())
     }
 
-    fn new(opened: &Opened, state: State) -> Self {
+    fn new(opened: &Opened, keystore: &Keystore, state: State) -> Self {
         let session = opened.keys.session().expose();
         Self {
-            volume: opened.header.uuid,
+            seat: keystore.seat(&opened.header.uuid, &opened.place),
             session: Secret::fill_with(|bytes| bytes.copy_from_slice(session)),
             state,
         }
@@ -124,14 +148,14 @@ impl Witness {
     /// Notes the generation that the image has now: an older one too, as it was accepted.
     pub fn saw(&mut self, generation: u64, keystore: &Keystore) -> Result<()> {
         // Another command may have noted a newer header meanwhile.
-        if let Some(now) = keystore.state(&self.volume, &self.session) {
+        if let Some(now) = keystore.state(&self.seat, &self.session) {
             self.state = now;
         }
         if self.state.generation == generation {
             return Ok(());
         }
         self.state.generation = generation;
-        keystore.save_state(&self.volume, &self.session, &self.state)
+        keystore.save_state(&self.seat, &self.session, &self.state)
     }
 }
 

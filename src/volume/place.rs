@@ -89,6 +89,21 @@ impl Place {
         &self.path
     }
 
+    /// Whether this path leads here: it is the same, or what is there is the same directory, file or device.
+    pub fn is_at(&self, path: &Path) -> bool {
+        if path == self.path {
+            return true;
+        }
+        let (Ok(here), Ok(there)) = (fs::fstat(self.as_fd()), fs::stat(path)) else {
+            return false;
+        };
+        let same = (here.st_dev, here.st_ino) == (there.st_dev, there.st_ino);
+        let device = |stat: &fs::Stat| {
+            fs::FileType::from_raw_mode(stat.st_mode) == fs::FileType::BlockDevice
+        };
+        same || (device(&here) && device(&there) && here.st_rdev == there.st_rdev)
+    }
+
     /// A directory or an image.
     pub fn kind(&self) -> Kind {
         match self.root {

@@ -4,7 +4,7 @@
 //! from every copy. Each step is one update of the header, so that a rotation cut short leaves the old protector in
 //! force; which one a new recovery password replaces stands in its description until then.
 use super::audit;
-use super::enrol::add;
+use super::enrol::{add, remove};
 use super::error::{Error, Result};
 use super::header::Header;
 use super::keyfile::Keyfile;
@@ -55,7 +55,7 @@ impl Volume {
         like: NewPassword,
     ) -> Result<Rotation> {
         let password = RecoveryPassword::random();
-        let volume = self.header().uuid;
+        let (volume, opened_with) = (self.header().uuid, *self.opened_with());
         let (old, new) = self.update(Some(keystore), |header, vmk| {
             let old = to_replace(header, prefix)?;
             let begun = header.protectors().find(|p| p.replaces() == Some(old));
@@ -77,7 +77,7 @@ impl Volume {
             };
             let slot = Protector::new(&volume, vmk, &from).map_err(|_| Error::Cost)?;
             let new = slot.id;
-            add(header, slot)?;
+            add(header, slot, &opened_with)?;
             Ok((old, new))
         })?;
         Ok(Rotation { old, new, password })
@@ -123,9 +123,11 @@ impl Volume {
         protection: Option<Protection>,
     ) -> Result<Uuid> {
         let keyfile = Keyfile::random(&self.header().uuid);
-        keystore.stage_keyfile(&keyfile, protection)?;
+        let seat = self.seat(keystore);
+        let earlier = self.keyfiles_of(keystore);
+        let host = keystore.host()?;
+        keystore.stage_keyfile(&seat, &keyfile, protection)?;
         let credential = Credential::Keyfile(&keyfile.key, &keyfile.slot);
-        let host = keystore.host();
         let from = NewProtector {
             credential,
             stretch: Stretch::None,
@@ -135,29 +137,35 @@ impl Volume {
             description: &audit::computer(),
         };
         if let Err(error) = self.add_protector(Some(keystore), &from) {
-            keystore.drop_staged_keyfile(&keyfile.volume)?;
+            keystore.drop_staged_keyfile(&seat)?;
             return Err(error);
         }
-        // As the next mount is going to read it.
-        let kept = keystore.keyfiles(&keyfile.volume)?;
-        let kept = kept.iter().find(|kept| kept.slot == keyfile.slot);
-        let kept =
-            kept.ok_or_else(|| Error::KeyfileMissing(keystore.keyfile_path(&keyfile.volume)))?;
-        Locked::open(self.place().path())?.unlock(Credential::Keyfile(&kept.key, &kept.slot))?;
+        if let Err(error) = self.prove_keyfile(keystore, &keyfile) {
+            let _ = self.take_back(keystore, &keyfile.slot);
+            keystore.drop_staged_keyfile(&seat)?;
+            return Err(error);
+        }
         self.update(Some(keystore), |header, _| {
-            for place in &mut header.slots {
-                let old = |p: &Protector| {
-                    p.kind == ProtectorKind::Keyfile && p.host == host && p.id != keyfile.slot
-                };
-                if place.as_ref().is_some_and(old) {
-                    *place = None;
-                }
+            for id in &earlier {
+                remove(header, id);
             }
             activate(header, &keyfile.slot);
             Ok(())
         })?;
-        keystore.commit_keyfile(&keyfile.volume)?;
+        keystore.commit_keyfile(&seat)?;
         Ok(keyfile.slot)
+    }
+
+    /// Opens the volume with a keyfile as the next mount is going to read it.
+    fn prove_keyfile(&self, keystore: &Keystore, keyfile: &Keyfile) -> Result<()> {
+        let kept = keystore.keyfiles(&keyfile.volume)?;
+        let kept = kept.iter().find(|kept| kept.slot == keyfile.slot);
+        let kept =
+            kept.ok_or_else(|| Error::KeyfileMissing(keystore.keyfile_path(&keyfile.volume)))?;
+        let locked = Locked::open(self.place().path())?;
+        locked
+            .unlock(Credential::Keyfile(&kept.key, &kept.slot))
+            .map(drop)
     }
 
     /// Adds a passphrase; `replace`: every other one is removed, once this one was proven.
@@ -177,8 +185,11 @@ impl Volume {
             description: "",
         };
         let id = self.add_protector(Some(keystore), &from)?;
-        let proven = Locked::open(self.place().path())?.unlock(from.credential)?;
-        drop(proven);
+        let proven = Locked::open(self.place().path()).and_then(|l| l.unlock(from.credential));
+        if let Err(error) = proven {
+            let _ = self.take_back(keystore, &id);
+            return Err(error);
+        }
         self.update(Some(keystore), |header, _| {
             for place in header.slots.iter_mut().filter(|_| replace) {
                 let old = |p: &Protector| p.kind == ProtectorKind::Passphrase && p.id != id;
@@ -231,14 +242,6 @@ fn to_replace(header: &Header, prefix: Option<&str>) -> Result<Uuid> {
     match (&all[..], &due[..]) {
         ([slot], _) | (_, [slot]) => Ok(slot.id),
         _ => Err(Error::RotateWhich(all.len())),
-    }
-}
-
-fn remove(header: &mut Header, id: &Uuid) {
-    for place in &mut header.slots {
-        if place.as_ref().is_some_and(|p| p.id == *id) {
-            *place = None;
-        }
     }
 }
 

@@ -381,7 +381,7 @@ fn mounting_repairs_and_keeps_the_state() {
         rollback: Rollback::Refuse,
     };
     let keys = bench.keys();
-    let open = || Mountable::open(&bench.volume, &keys, options);
+    let open = || Mountable::open(&bench.volume, &keys, options, &|_| Ok(true));
     let mut mount = open().unwrap();
     assert_eq!(mount.repaired.len(), 2);
     assert!(matches!(open(), Err(Error::AlreadyMounted(_))));

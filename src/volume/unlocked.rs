@@ -4,7 +4,7 @@ use super::date;
 use super::error::{Error, Result};
 use super::header::{Header, Image};
 use super::keys::{Keys, Uuid};
-use super::keystore::Keystore;
+use super::keystore::{Keystore, Seat};
 use super::locked::Rollback;
 use super::opened::Opened;
 use super::place::Place;
@@ -23,6 +23,7 @@ pub struct Volume {
     vmk: Vmk,
     opened_with: Uuid,
     copies: Vec<CopyReport>,
+    proven: bool,
 }
 
 impl std::fmt::Debug for Volume {
@@ -49,6 +50,7 @@ impl Volume {
             vmk,
             opened_with,
             copies,
+            proven: false,
         }
     }
 
@@ -80,6 +82,30 @@ impl Volume {
     /// Each header copy in the volume, judged after the unlock.
     pub fn copies(&self) -> &[CopyReport] {
         &self.copies
+    }
+
+    /// True if the volume's own copies are of different volumes, and nobody has proven yet that this header is of what
+    /// lies here: nothing may be written then, as that could destroy the last right copy.
+    pub fn is_contested(&self) -> bool {
+        let foreign = |copy: &CopyReport| matches!(copy.state, CopyState::Foreign(_));
+        !self.proven && self.copies.iter().any(foreign)
+    }
+
+    /// The header was proven to be of what lies here.
+    pub fn prove(&mut self) {
+        self.proven = true;
+    }
+
+    fn must_be_uncontested(&self) -> Result<()> {
+        match self.is_contested() {
+            true => Err(Error::Contested(self.header.uuid)),
+            false => Ok(()),
+        }
+    }
+
+    /// The keystore's files for this volume at this place.
+    pub fn seat(&self, keystore: &Keystore) -> Seat {
+        keystore.seat(&self.header.uuid, &self.place)
     }
 
     /// The content keys.
@@ -115,6 +141,7 @@ impl Volume {
         if bad.is_empty() {
             return Ok(Vec::new());
         }
+        self.must_be_uncontested()?;
         let _lock = self
             .place
             .lock_header()
@@ -140,6 +167,7 @@ impl Volume {
         keystore: Option<&Keystore>,
         change: impl FnOnce(&mut Header, &Vmk) -> Result<T>,
     ) -> Result<T> {
+        self.must_be_uncontested()?;
         let _lock = self
             .place
             .lock_header()
@@ -175,12 +203,13 @@ impl Volume {
 
     /// The newest header number that this keystore has seen of the volume; 0: none.
     pub fn known_sequence(&self, keystore: &Keystore) -> u64 {
-        let state = keystore.state(&self.header.uuid, &self.vmk.session());
+        let state = keystore.state(&self.seat(keystore), &self.vmk.session());
         state.map_or(0, |state| state.sequence)
     }
 
     /// Writes this header, which may be an old one, as the newest: numbered above `known`. No keystore keeps a newer one.
     pub fn put_back(&mut self, known: u64, keystore: &Keystore) -> Result<()> {
+        self.must_be_uncontested()?;
         let _lock = self
             .place
             .lock_header()
@@ -196,14 +225,14 @@ impl Volume {
     /// Keeps the header and what was seen of the volume in the keystore.
     pub fn remember(&self, keystore: &Keystore) -> Result<State> {
         let session = self.vmk.session();
-        let uuid = &self.header.uuid;
-        let before = keystore.state(uuid, &session);
+        let seat = self.seat(keystore);
+        let before = keystore.state(&seat, &session);
         let mut state = before.clone().unwrap_or_default();
         state.set_header(self.header.sequence, &self.image);
         state.path = self.place.path().as_os_str().as_bytes().to_vec();
-        keystore.save_header(&self.header, &self.image)?;
+        keystore.save_header(&seat, &self.header, &self.image)?;
         if before.as_ref() != Some(&state) {
-            keystore.save_state(uuid, &session, &state)?;
+            keystore.save_state(&seat, &session, &state)?;
         }
         Ok(state)
     }
@@ -232,7 +261,8 @@ impl Volume {
     }
 
     pub(crate) fn check_rollback(&self, keystore: &Keystore, rollback: Rollback) -> Result<()> {
-        let Some(state) = keystore.state(&self.header.uuid, &self.vmk.session()) else {
+        // A copy that is seen for the first time may be as old as it likes.
+        let Some(state) = keystore.state(&self.seat(keystore), &self.vmk.session()) else {
             return Ok(());
         };
         let found = self.header.sequence;

@@ -1,6 +1,7 @@
 //! What a person is promised, through the real programs and a real mount: nothing leaks, lost header copies come back, and
 //! what must be refused is refused with nothing changed. On a volume of each kind, by the same code.
 mod copies;
+mod identity;
 mod leaks;
 mod refusals;
 mod umount;

@@ -18,7 +18,7 @@ use cryptfs::volume::keys::Keys;
 use cryptfs::volume::keystore::Keystore;
 use cryptfs::volume::recovery_password::RecoveryPassword;
 use cryptfs::volume::share::{Share, Split};
-use cryptfs::volume::{CreateOptions, create, kit, uuid};
+use cryptfs::volume::{CreateOptions, Place, create, kit, uuid};
 use std::fs;
 use std::path::Path;
 use std::sync::Arc;
@@ -182,7 +182,10 @@ fn read_keystore(path: &Path) {
         let _ = keystore.keyfiles(&volume);
         let _ = keystore.protection(&volume);
         let _ = keystore.path_hint(&volume);
-        let _ = keystore.state(&volume, &Secret::random());
+        if let Ok(place) = Place::open(path) {
+            let seat = keystore.seat(&volume, &place);
+            let _ = keystore.state(&seat, &Secret::random());
+        }
     }
 }
 

@@ -151,7 +151,6 @@ pub fn enrol(args: &EnrolArgs, common: &Common) -> Result<()> {
     let mut volume = locked.unlock(Credential::Keyfile(&travelled.key, &travelled.slot))?;
     let mine = volume.enrol(&keystore, args.protect)?;
     log(&keystore, &volume, "key enrol", &mine, "enrolled")?;
-    volume.remove_protector(Some(&keystore), &uuid::text(&travelled.slot))?;
     log(&keystore, &volume, "key enrol", &travelled.slot, "spent")?;
     let own = keystore.keyfile_path(&volume.header().uuid);
     outln!(

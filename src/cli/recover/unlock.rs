@@ -1,6 +1,7 @@
 //! Unlocking by hand, and what follows from it.
 use super::*;
 use crate::printable::printable;
+use crate::volume::Header;
 
 /// Says what is wanted, asks for it, and unlocks.
 pub fn unlock(locked: &Locked, what: &What, keystore: Option<&Keystore>) -> Result<Volume> {
@@ -17,10 +18,8 @@ pub fn unlock(locked: &Locked, what: &What, keystore: Option<&Keystore>) -> Resu
         header.computer,
         date::rfc3339(header.created)
     ));
-    for slot in header
-        .protectors()
-        .filter(|p| p.kind == ProtectorKind::RecoveryPassword)
-    {
+    let slots = locked.volumes().into_iter().flat_map(Header::protectors);
+    for slot in slots.filter(|p| p.kind == ProtectorKind::RecoveryPassword) {
         let (id, made) = (uuid::text(&slot.id), date_or_never(slot.created));
         message::note(format_args!("password ID  {id} (made {made})"));
     }

@@ -10,17 +10,21 @@ const KINDS: [&str; 2] = ["key", "key.new"];
 impl Keystore {
     /// The keyfile's path, for messages.
     pub fn keyfile_path(&self, volume: &Uuid) -> PathBuf {
-        self.path.join(name(volume, "key"))
+        self.path.join(name(&uuid::text(volume), "key"))
     }
 
-    /// A volume's keyfiles, as far as they can be had. Where none can, why.
+    /// A volume's keyfiles for all its places, as far as they can be had. Where none can, why.
     pub fn keyfiles(&self, volume: &Uuid) -> Result<Vec<Keyfile>> {
-        let (mut found, mut failed) = (Vec::new(), None);
-        for kind in KINDS {
-            match self.keyfile(volume, kind) {
-                Ok(keyfile) => found.push(keyfile),
-                Err(Error::KeyfileMissing(_)) => {}
-                Err(error) => failed = failed.or(Some(error)),
+        let (mut found, mut failed) = (Vec::<Keyfile>::new(), None);
+        for stem in self.stems(volume) {
+            for kind in KINDS {
+                match self.keyfile(volume, &stem, kind) {
+                    // One that was put aside may be the one in use.
+                    Ok(keyfile) if found.iter().any(|other| other.slot == keyfile.slot) => {}
+                    Ok(keyfile) => found.push(keyfile),
+                    Err(Error::KeyfileMissing(_)) => {}
+                    Err(error) => failed = failed.or(Some(error)),
+                }
             }
         }
         match (found.is_empty(), failed) {
@@ -30,8 +34,8 @@ impl Keystore {
         }
     }
 
-    fn keyfile(&self, volume: &Uuid, kind: &str) -> Result<Keyfile> {
-        let name = name(volume, kind);
+    fn keyfile(&self, volume: &Uuid, stem: &str, kind: &str) -> Result<Keyfile> {
+        let name = name(stem, kind);
         let path = self.path.join(&name);
         let file = match durable::open_file(&self.dir, &name) {
             Err(e) if e.kind() == io::ErrorKind::NotFound => {
@@ -51,9 +55,11 @@ impl Keystore {
 
     /// In which form the volume's keyfile is kept here; `None`: there is none.
     pub fn protection(&self, volume: &Uuid) -> Option<Protection> {
-        let mut found = KINDS
+        let stems = self.stems(volume);
+        let names = stems
             .iter()
-            .filter_map(|kind| durable::open_file(&self.dir, &name(volume, kind)).ok());
+            .flat_map(|stem| KINDS.map(|kind| name(stem, kind)));
+        let mut found = names.filter_map(|name| durable::open_file(&self.dir, &name).ok());
         form(&found.next()?).ok()
     }
 
@@ -61,6 +67,7 @@ impl Keystore {
     /// in its place once the header knows it.
     pub(crate) fn stage_keyfile(
         &self,
+        seat: &Seat,
         keyfile: &Keyfile,
         wanted: Option<Protection>,
     ) -> Result<()> {
@@ -69,58 +76,66 @@ impl Keystore {
         let form = form.unwrap_or(Protection::File);
         let kept = form.seal(keyfile);
         let kept = kept.map_err(|source| Error::Sealing { form, source })?;
-        let before = self.entry(volume, "key.new");
-        self.put(volume, "key.new", &kept)?;
-        clear(before);
+        let before = self.marked(seat.stem(), "key.new");
+        self.put(seat.stem(), "key.new", &kept)?;
+        self.clear(volume, before);
         Ok(())
     }
 
-    pub(crate) fn commit_keyfile(&self, volume: &Uuid) -> Result<()> {
-        let before = self.entry(volume, "key");
-        let (new, name) = (name(volume, "key.new"), name(volume, "key"));
+    pub(crate) fn commit_keyfile(&self, seat: &Seat) -> Result<()> {
+        let stem = seat.stem();
+        let before = self.marked(stem, "key");
+        let (new, name) = (name(stem, "key.new"), name(stem, "key"));
         fs::renameat(&self.dir, new, &self.dir, name).map_err(Error::sys(&self.path))?;
         durable::sync_dir(&self.dir).map_err(Error::io(&self.path))?;
-        clear(before);
+        self.clear(seat.volume(), before);
         Ok(())
     }
 
-    pub(crate) fn drop_staged_keyfile(&self, volume: &Uuid) -> Result<()> {
-        self.drop_keyfile(volume, "key.new")
+    pub(crate) fn drop_staged_keyfile(&self, seat: &Seat) -> Result<()> {
+        self.drop_keyfile(seat.volume(), seat.stem(), "key.new")
     }
 
     /// A protector was removed from the volume: what the Secret Service has of it goes too.
-    pub(crate) fn drop_entry(&self, volume: &Uuid, protector: &Uuid) -> Result<()> {
+    pub(crate) fn drop_entry(&self, seat: &Seat, protector: &Uuid) -> Result<()> {
         for kind in KINDS {
-            let kept = durable::read(&self.dir, &name(volume, kind), MARKER);
-            if kept.is_ok_and(|kept| slot(&kept) == Some(*protector)) {
-                self.drop_keyfile(volume, kind)?;
+            if self.marked(seat.stem(), kind) == Some(*protector) {
+                self.drop_keyfile(seat.volume(), seat.stem(), kind)?;
             }
         }
         Ok(())
     }
 
-    fn drop_keyfile(&self, volume: &Uuid, kind: &str) -> Result<()> {
-        clear(self.entry(volume, kind));
-        durable::remove(&self.dir, &name(volume, kind)).map_err(Error::io(&self.path))
+    fn drop_keyfile(&self, volume: &Uuid, stem: &str, kind: &str) -> Result<()> {
+        let before = self.marked(stem, kind);
+        durable::remove(&self.dir, &name(stem, kind)).map_err(Error::io(&self.path))?;
+        self.clear(volume, before);
+        Ok(())
     }
 
-    /// Removes what the Secret Service has for the volume's keyfiles. `None`: it has nothing.
-    pub(super) fn clear_entries(&self, volume: &Uuid) -> Option<io::Result<()>> {
-        let entries = KINDS.iter().filter_map(|kind| self.entry(volume, kind));
+    /// Removes what the Secret Service has for a volume's keyfiles at a place. `None`: it has nothing.
+    pub(super) fn clear_entries(&self, volume: &Uuid, stem: &str) -> Option<io::Result<()>> {
+        let slots = KINDS.iter().filter_map(|kind| self.marked(stem, kind));
+        let entries = slots.map(|slot| Entry::new(volume, &slot));
         entries.map(|entry| entry.clear()).reduce(io::Result::and)
     }
 
-    /// Where a keyfile in the Secret Service is.
-    fn entry(&self, volume: &Uuid, kind: &str) -> Option<Entry> {
-        let kept = durable::read(&self.dir, &name(volume, kind), MARKER).ok()?;
-        Some(Entry::new(volume, &slot(&kept)?))
+    /// The protector whose keyfile is in the Secret Service, where this file says so.
+    fn marked(&self, stem: &str, kind: &str) -> Option<Uuid> {
+        slot(&durable::read(&self.dir, &name(stem, kind), MARKER).ok()?)
     }
-}
 
-/// Where the service does not answer, the entry stays: it opens nothing but older headers.
-fn clear(entry: Option<Entry>) {
-    if let Some(entry) = entry {
-        let _ = entry.clear();
+    /// Removes an entry of the Secret Service that no file names any more. Where the service does not answer, the
+    /// entry stays: it opens nothing but older headers.
+    fn clear(&self, volume: &Uuid, slot: Option<Uuid>) {
+        let Some(slot) = slot else {
+            return;
+        };
+        let stems = self.stems(volume);
+        let mut files = stems.iter().flat_map(|stem| KINDS.map(|kind| (stem, kind)));
+        if !files.any(|(stem, kind)| self.marked(stem, kind) == Some(slot)) {
+            let _ = Entry::new(volume, &slot).clear();
+        }
     }
 }
 
