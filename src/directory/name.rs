@@ -24,7 +24,7 @@ const LONG: u8 = b'~';
 const SIDE: u8 = b'+';
 
 /// Names a directory for as long as it exists.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct DirId(pub [u8; 12]);
 
 impl DirId {

@@ -2,19 +2,22 @@
 //! each file. What there is a [`Survey`] says, which gets past damage; contents are read through [`FileSystem`].
 mod content;
 
+use super::climb::{Climb, existing};
 use super::error::Result;
+use super::journal;
 use super::scan::Placed;
-use super::target::Place;
+use super::target::{Made, Place, Target, left_out};
 use super::verdict::{Outcome, Verdict};
 use crate::fs::{
     Attr, Entry, Error, FileSystem, Handle, Kind, NodeId, OpenFlags, Progress, ROOT, Whence,
 };
 use crate::image::{Image, Survey};
+use rustix::io::Errno;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::ops::Range;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{BorrowedFd, OwnedFd};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
@@ -22,12 +25,12 @@ use std::path::{Path, PathBuf};
 /// Read at once.
 const CHUNK: usize = 1 << 20;
 
-/// Copies everything out of an image into `top`. `report` hears each verdict; progress counts bytes.
-pub fn copy_out(
+/// Copies everything out of an image. `report` hears each verdict; progress counts bytes.
+pub(crate) fn copy_out(
     from: &Image,
-    top: BorrowedFd<'_>,
+    target: Target<'_>,
     progress: &dyn Progress,
-    report: &mut dyn FnMut(Verdict),
+    report: &mut dyn FnMut(Verdict) -> bool,
 ) -> Result<()> {
     let Survey {
         names,
@@ -41,7 +44,7 @@ pub fn copy_out(
         from,
         names,
         nameless,
-        top,
+        target,
         progress,
         report,
         links: HashMap::new(),
@@ -58,7 +61,9 @@ pub fn copy_out(
         );
     }
     run.place_the_nameless();
-    run.tree(top.try_clone_to_owned().map_err(Error::Io)?);
+    run.keep_the_journal();
+    let climb = Climb::new(target.top).map_err(|errno| Error::Io(errno.into()))?;
+    run.tree(climb);
     Ok(())
 }
 
@@ -67,9 +72,10 @@ struct Run<'a> {
     /// What is in the directories that were not entered yet.
     names: BTreeMap<NodeId, BTreeMap<Vec<u8>, NodeId>>,
     nameless: BTreeSet<NodeId>,
-    top: BorrowedFd<'a>,
+    target: Target<'a>,
     progress: &'a dyn Progress,
-    report: &'a mut dyn FnMut(Verdict),
+    /// Takes a verdict down; false where that failed.
+    report: &'a mut dyn FnMut(Verdict) -> bool,
     /// Where the first name of an inode with several went.
     links: HashMap<u64, PathBuf>,
     buffer: Vec<u8>,
@@ -80,9 +86,7 @@ struct Frame {
     node: NodeId,
     /// `None`: only its name, or what is in it, is known.
     attr: Option<Attr>,
-    path: PathBuf,
     placed: Placed,
-    dir: OwnedFd,
     left: Vec<(OsString, NodeId)>,
 }
 
@@ -115,155 +119,188 @@ impl Run<'_> {
         self.names.insert(made_up, inside);
     }
 
+    /// Moves an entry of the root directory that is called like the journal.
+    fn keep_the_journal(&mut self) {
+        let root = self.names.entry(ROOT).or_default();
+        if let Some(node) = root.remove(journal::NAME.as_bytes()) {
+            let mut name = journal::reserve(journal::NAME.as_bytes());
+            while root.contains_key(&name) {
+                name.push(b'+');
+            }
+            root.insert(name, node);
+        }
+    }
+
     /// Depth first, on a stack of its own: a tree may be deeper than a thread's.
-    fn tree(&mut self, top: OwnedFd) {
+    fn tree(&mut self, mut climb: Climb) {
         let root = self.from.getattr(ROOT).ok();
-        let mut stack = vec![self.enter(ROOT, root, PathBuf::new(), Placed::Name, top)];
+        let mut stack = vec![self.enter(ROOT, root, Placed::Name)];
+        let mut path = PathBuf::new();
         while let Some(frame) = stack.last_mut() {
             if let Some((name, node)) = frame.left.pop() {
-                let path = frame.path.join(&name);
-                let dir = frame.dir.as_fd();
-                let place = Place { dir, name: &name };
                 let placed = match self.nameless.contains(&node) {
                     true => Placed::Lost,
                     false => frame.placed,
                 };
-                let below = self.entry(node, &place, path, placed);
-                stack.extend(below);
+                path.push(&name);
+                match self.entry(node, &mut climb, &path, placed) {
+                    Some(below) => stack.push(below),
+                    None => drop(path.pop()),
+                }
             } else if let Some(done) = stack.pop() {
-                self.leave(&done, stack.last());
+                self.leave(&done, &mut climb, &path);
+                path.pop();
             }
         }
     }
 
     /// A directory is entered once, whatever names it has.
-    fn enter(
-        &mut self,
-        node: NodeId,
-        attr: Option<Attr>,
-        path: PathBuf,
-        placed: Placed,
-        dir: OwnedFd,
-    ) -> Frame {
+    fn enter(&mut self, node: NodeId, attr: Option<Attr>, placed: Placed) -> Frame {
         let names = self.names.remove(&node).unwrap_or_default();
         let names = names.into_iter().rev();
         Frame {
             node,
             attr,
-            path,
             placed,
-            dir,
             left: names
                 .map(|(name, node)| (OsString::from_vec(name), node))
                 .collect(),
         }
     }
 
-    /// Copies one entry; of a directory only makes it, to be entered.
+    /// Copies one entry; of a directory only makes it, and goes into it.
     fn entry(
         &mut self,
         node: NodeId,
-        place: &Place<'_>,
-        path: PathBuf,
+        climb: &mut Climb,
+        path: &Path,
         placed: Placed,
     ) -> Option<Frame> {
+        let earlier = self.target.earlier;
+        let name = path.file_name().unwrap_or_default();
         let attr = match self.from.getattr(node) {
             Ok(attr) if attr.kind != Kind::Directory => {
-                let entry = Entry { node, attr };
-                let outcome = self.leaf(&entry, place, &path);
-                let undated = outcome.is_partial();
-                self.tell(&path, Some(attr.kind), outcome, placed);
-                if undated {
-                    place.date(&attr);
+                let dir = climb.fd();
+                let place = Place { dir, name, earlier };
+                let (outcome, made) = self.leaf(&Entry { node, attr }, &place, path);
+                let undated = made.filter(|_| outcome.is_partial());
+                let noted = self.tell(path, Some(attr.kind), outcome, placed);
+                if let Some(made) = undated.filter(|_| noted) {
+                    made.date(&attr);
                 }
                 return None;
             }
             Err(error) if !self.names.contains_key(&node) => {
-                self.tell(&path, None, Outcome::Lost(error.to_string()), placed);
+                self.tell(path, None, Outcome::Lost(error.to_string()), placed);
                 return None;
             }
             attr => attr.ok(),
         };
-        match place.directory() {
-            Ok(dir) => Some(self.enter(node, attr, path, placed, dir)),
+        match climb.down(|dir| Place { dir, name, earlier }.directory()) {
+            Ok(()) => Some(self.enter(node, attr, placed)),
             Err(errno) => {
-                self.tell(&path, Some(Kind::Directory), lost(errno), placed);
+                self.tell(path, Some(Kind::Directory), lost(errno), placed);
                 None
             }
         }
     }
 
-    fn leaf(&mut self, entry: &Entry, place: &Place<'_>, path: &Path) -> Outcome {
+    fn leaf(&mut self, entry: &Entry, place: &Place<'_>, path: &Path) -> (Outcome, Option<Made>) {
         let attr = &entry.attr;
         if attr.nlink > 1 {
             if let Some(first) = self.links.get(&attr.ino) {
-                return match place.link(self.top, first) {
-                    Ok(()) => Outcome::Whole,
-                    Err(errno) => lost(errno),
+                return match self.again(first, place) {
+                    Ok(()) => (Outcome::Whole, None),
+                    Err(errno) => (lost(errno), None),
                 };
             }
             self.links.insert(attr.ino, path.to_owned());
         }
-        if place.is_done(attr) {
+        if self.target.is_done(place, path, attr) {
             self.progress.done(if attr.kind == Kind::File {
                 attr.size
             } else {
                 0
             });
-            return Outcome::Earlier;
+            return (Outcome::Earlier, None);
         }
-        let missing = match self.content(entry, place) {
-            Ok(missing) => missing,
+        let (made, missing) = match self.content(entry, place) {
+            Ok(made) => made,
             Err(why) => {
                 self.links.remove(&attr.ino);
-                return Outcome::Lost(why.to_string());
+                return (why, None);
             }
         };
-        match Outcome::of(missing, self.dress(entry, place)) {
-            Outcome::Whole => Outcome::of(Vec::new(), place.date(attr)),
-            partial => partial,
+        match Outcome::of(missing, self.dress(entry, &made)) {
+            Outcome::Whole => (Outcome::of(Vec::new(), made.date(attr)), None),
+            partial => (partial, Some(made)),
         }
     }
 
-    /// Makes the entry with its content. The ranges that could not be read.
-    fn content(&mut self, entry: &Entry, place: &Place<'_>) -> Result<Vec<Range<u64>>, Error> {
-        match entry.attr.kind {
-            Kind::Symlink => place.symlink(&self.from.readlink(entry.node)?)?,
+    /// Another name of what was copied as `first`.
+    fn again(&self, first: &Path, place: &Place<'_>) -> rustix::io::Result<()> {
+        let dir = open(self.target.top, first.parent().unwrap_or(Path::new("")))?;
+        place.link(dir.fd(), first.file_name().unwrap_or_default())
+    }
+
+    /// Makes the entry with its content, and says which ranges could not be read.
+    fn content(
+        &mut self,
+        entry: &Entry,
+        place: &Place<'_>,
+    ) -> Result<(Made, Vec<Range<u64>>), Outcome> {
+        let failed = |error: Error| Outcome::Lost(error.to_string());
+        let made = match entry.attr.kind {
+            Kind::Symlink => {
+                let target = self.from.readlink(entry.node).map_err(failed)?;
+                place.symlink(&target)
+            }
             Kind::File => {
-                let handle = self.from.open(entry.node, OpenFlags::default())?;
-                let copied = self.file(entry, handle, &place.file()?);
+                let handle = self.from.open(entry.node, OpenFlags::default());
+                let handle = handle.map_err(failed)?;
+                let copied = place.file().map_err(Error::from).and_then(|made| {
+                    let missing = self.file(entry, handle, made.file())?;
+                    Ok((made, missing))
+                });
                 // Only reading was done: there is nothing that closing could still lose.
                 let _ = self.from.release(entry.node, handle);
-                return copied;
+                return copied.map_err(failed);
             }
-            Kind::Directory => {}
-            Kind::Fifo | Kind::Socket | Kind::CharDevice | Kind::BlockDevice => {
-                place.special(&entry.attr)?
+            _ if self.target.withhold.device(&entry.attr) => {
+                return Err(Outcome::Lost(left_out("device node")));
             }
-        }
-        Ok(Vec::new())
+            _ => place.special(&entry.attr),
+        };
+        Ok((made.map_err(lost)?, Vec::new()))
     }
 
     /// The directory is complete: its attributes can no longer be disturbed.
-    fn leave(&mut self, done: &Frame, parent: Option<&Frame>) {
-        let outcome = match done.attr {
-            None => Outcome::Attributes(vec!["only the directory's name is left".to_owned()]),
-            Some(attr) => {
-                let (dir, name) = match (parent, done.path.file_name()) {
-                    (Some(parent), Some(name)) => (parent.dir.as_fd(), name),
-                    _ => (done.dir.as_fd(), OsStr::new(".")),
-                };
-                let place = Place { dir, name };
+    fn leave(&mut self, done: &Frame, climb: &mut Climb, path: &Path) {
+        let left = match path.as_os_str().is_empty() {
+            true => climb.fd().try_clone_to_owned().map_err(|_| Errno::MFILE),
+            false => climb.up().or_else(|_| self.out_of(climb, path)),
+        };
+        let outcome = match (done.attr, left) {
+            (None, _) => Outcome::Attributes(vec!["only the directory's name is left".to_owned()]),
+            (Some(_), Err(errno)) => lost(errno),
+            (Some(attr), Ok(left)) => {
                 let node = done.node;
-                let mut lost = self.dress(&Entry { node, attr }, &place);
-                lost.extend(place.date(&attr));
+                let made = Made::open(left);
+                let mut lost = self.dress(&Entry { node, attr }, &made);
+                lost.extend(made.date(&attr));
                 Outcome::of(Vec::new(), lost)
             }
         };
-        self.tell(&done.path, Some(Kind::Directory), outcome, done.placed);
+        self.tell(path, Some(Kind::Directory), outcome, done.placed);
     }
 
-    fn dress(&self, entry: &Entry, place: &Place<'_>) -> Vec<String> {
+    /// As [`Climb::up`], by names: someone has moved a directory.
+    fn out_of(&self, climb: &mut Climb, path: &Path) -> rustix::io::Result<OwnedFd> {
+        *climb = open(self.target.top, path.parent().unwrap_or(Path::new("")))?;
+        existing(climb.fd(), path.file_name().unwrap_or_default())
+    }
+
+    fn dress(&self, entry: &Entry, made: &Made) -> Vec<String> {
         let mut unread = Vec::new();
         let mut xattrs = Vec::new();
         match self.from.listxattr(entry.node) {
@@ -283,20 +320,29 @@ impl Run<'_> {
             Err(Error::NotSupported) => {}
             Err(error) => unread.push(format!("attributes: {error}")),
         }
-        unread.extend(place.dress(&entry.attr, &xattrs));
+        unread.extend(made.dress(&entry.attr, &xattrs, self.target.withhold));
         unread
     }
 
-    fn tell(&mut self, path: &Path, kind: Option<Kind>, outcome: Outcome, placed: Placed) {
+    fn tell(&mut self, path: &Path, kind: Option<Kind>, outcome: Outcome, placed: Placed) -> bool {
         (self.report)(Verdict {
             path: path.to_owned(),
             kind,
             outcome,
             placed,
-        });
+        })
     }
 }
 
-fn lost(errno: rustix::io::Errno) -> Outcome {
+/// A directory of the destination, by its path, which may be longer than a system call takes.
+fn open(top: BorrowedFd<'_>, path: &Path) -> rustix::io::Result<Climb> {
+    let mut climb = Climb::new(top)?;
+    for name in path {
+        climb.down(|dir| existing(dir, name))?;
+    }
+    Ok(climb)
+}
+
+fn lost(errno: Errno) -> Outcome {
     Outcome::Lost(std::io::Error::from(errno).to_string())
 }

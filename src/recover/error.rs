@@ -14,6 +14,19 @@ pub enum Error {
     /// The destination holds something.
     #[error("{} is not empty", printable(.0))]
     NotEmpty(PathBuf),
+    /// Nothing in the destination shows that it is an earlier salvage.
+    #[error("{} is not empty, and it holds no earlier salvage of yours", .0.display())]
+    NoJournal(PathBuf),
+    /// Root's destination could be changed by others while files are copied to it.
+    #[error("{} belongs to user {owner}, mode {mode:04o}: others can exchange what root writes there", .path.display())]
+    Shared {
+        /// Where.
+        path: PathBuf,
+        /// Whose it is.
+        owner: u32,
+        /// Its mode.
+        mode: u32,
+    },
     /// The destination lies in the volume, which is never written to.
     #[error("{} lies inside the volume", printable(.0))]
     Inside(PathBuf),

@@ -1,9 +1,16 @@
 //! The journal of a salvage, `cryptfs-salvage.json` in the destination: a line of JSON for each entry that is not whole. It
 //! is the report that stays, and it keeps a salvage that goes on from taking for whole what an earlier run copied with gaps.
+//!
+//! Nothing of a volume gets its name ([`reserve`]). On a file system that knows other spellings of it, nothing that this
+//! salvage writes takes its place either: the destination knows the journal's inode ([`Journal::identity`]).
+use super::climb::{Identity, identity};
 use super::error::{Error, Result};
+use super::target::is_left_out;
 use super::verdict::{Outcome, Verdict};
 use crate::codec::{self, Json, json};
-use rustix::fs::{self, Mode, OFlags};
+use rustix::fs::{self, AtFlags, FileType, Mode, OFlags};
+use rustix::io::Errno;
+use rustix::process::geteuid;
 use std::collections::HashMap;
 use std::fs::File;
 use std::io::{Read, Write};
@@ -14,6 +21,25 @@ use std::path::{Path, PathBuf};
 
 /// Its name in the destination.
 pub const NAME: &str = "cryptfs-salvage.json";
+
+/// Under which name an entry of the volume's root directory is copied: none may be taken for the journal.
+pub(crate) fn reserve(name: &[u8]) -> Vec<u8> {
+    match name == NAME.as_bytes() {
+        true => [name, b"+"].concat(),
+        false => name.to_vec(),
+    }
+}
+
+/// Whether a directory holds the journal of an earlier salvage: a file of one's own that has no other name.
+pub(crate) fn is_in(dir: BorrowedFd<'_>) -> bool {
+    fs::statat(dir, NAME, AtFlags::SYMLINK_NOFOLLOW).is_ok_and(|stat| is_own(&stat))
+}
+
+fn is_own(stat: &fs::Stat) -> bool {
+    let file = FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile;
+    let owner = [0, geteuid().as_raw()].contains(&stat.st_uid);
+    file && owner && stat.st_nlink == 1
+}
 
 /// The journal, open for adding.
 pub struct Journal {
@@ -30,6 +56,10 @@ impl Journal {
             OFlags::RDWR | OFlags::CREATE | OFlags::APPEND | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let file = fs::openat(top, NAME, flags, Mode::RUSR | Mode::WUSR);
         let mut file = File::from(file.map_err(Error::sys(&path))?);
+        let stat = fs::fstat(&file).map_err(Error::sys(&path))?;
+        if !is_own(&stat) {
+            return Err(Error::sys(&path)(Errno::PERM));
+        }
         let mut bytes = Vec::new();
         let read = file.read_to_end(&mut bytes);
         read.map_err(|source| Error::Io {
@@ -38,7 +68,7 @@ impl Journal {
         })?;
         // A line that ctrl-C cut in half is of an entry that was not finished either.
         let text = String::from_utf8_lossy(&bytes);
-        let earlier = text.lines().filter_map(parse).collect();
+        let earlier = earlier(&text);
         if !text.is_empty() && !text.ends_with('\n') {
             let _ = file.write_all(b"\n");
         }
@@ -47,6 +77,17 @@ impl Journal {
             earlier,
             path,
         })
+    }
+
+    /// Which file it is.
+    pub(crate) fn identity(&self) -> Result<Identity> {
+        identity(&self.file).map_err(Error::sys(&self.path))
+    }
+
+    /// True where an earlier run left out something on purpose that this one may restore.
+    pub(crate) fn left_out(&self, path: &Path) -> bool {
+        let outcome = self.earlier.get(path.as_os_str().as_bytes());
+        matches!(outcome, Some(Outcome::Attributes(which)) if which.iter().any(|w| is_left_out(w)))
     }
 
     /// Writes down what became of an entry, if it is not whole, and says what is to be reported of it: of one that an earlier
@@ -90,6 +131,11 @@ pub fn record(verdict: &Verdict) -> Json {
     };
     let path = verdict.path.as_os_str().as_bytes();
     json!({"path": shown(path), "verdict": word, "detail": detail, "name": name})
+}
+
+/// What an earlier run found; of a path that was copied twice, the second time.
+fn earlier(text: &str) -> HashMap<Vec<u8>, Outcome> {
+    text.lines().filter_map(parse).collect()
 }
 
 fn parse(line: &str) -> Option<(Vec<u8>, Outcome)> {

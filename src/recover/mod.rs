@@ -3,8 +3,10 @@
 //! - [`find`]: every header copy that there is, the volume's own, the keystore's and a kit's
 //! - [`open`]: the file system of an unlocked volume
 //! - [`salvage`]: all that still decrypts, to another place, without writing to the volume
-//! - [`copy_out`]: by the volume's own tree; [`scan`]: without it
-pub mod copy_out;
+//! - `copy_out`: by the volume's own tree; [`scan`]: without it
+//! - `target`: the destination, which may be where others can write
+mod climb;
+mod copy_out;
 mod error;
 mod find;
 pub mod journal;
@@ -15,7 +17,6 @@ mod stored;
 mod target;
 pub mod verdict;
 
-pub use copy_out::copy_out;
 pub use error::{Error, Result};
 pub use find::{Search, find};
 pub use open::{How, belongs, directory, file_system, image, may_repair};

@@ -1,5 +1,6 @@
 //! What became of each entry that is copied out.
 use super::scan::Placed;
+use super::target::is_left_out;
 use crate::fs::Kind;
 use std::ops::Range;
 use std::path::PathBuf;
@@ -26,6 +27,15 @@ impl Outcome {
             (true, true) => Self::Whole,
             (true, false) => Self::Attributes(attributes),
             (false, _) => Self::Ranges(ranges),
+        }
+    }
+
+    /// Whether something was left out on purpose, which an option would restore.
+    pub fn is_left_out(&self) -> bool {
+        match self {
+            Self::Attributes(which) => which.iter().any(|what| is_left_out(what)),
+            Self::Lost(why) => is_left_out(why),
+            Self::Whole | Self::Earlier | Self::Ranges(_) => false,
         }
     }
 
@@ -61,6 +71,8 @@ pub struct Summary {
     /// Put back by what their content says.
     pub names_from_content: u64,
     pub names_lost: u64,
+    /// Entries of which something was left out on purpose.
+    pub left_out: u64,
 }
 
 impl Summary {
@@ -76,6 +88,7 @@ impl Summary {
             Placed::Content => self.names_from_content += 1,
             Placed::Lost => self.names_lost += 1,
         }
+        self.left_out += u64::from(verdict.outcome.is_left_out());
         match &verdict.outcome {
             Outcome::Whole | Outcome::Earlier => self.whole += 1,
             Outcome::Attributes(_) => self.attributes += 1,

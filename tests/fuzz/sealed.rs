@@ -242,6 +242,7 @@ fn salvaged() -> Target {
             to: &to,
             resume: false,
             unverified: bytes.first().is_some_and(|byte| *byte & 4 != 0),
+            privileges: false,
         };
         salvage(opened.expect("unlocked"), &job, &(), &mut |_| ()).expect("a salvage");
         fs::remove_dir_all(&to).expect("remove");

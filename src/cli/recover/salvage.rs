@@ -16,6 +16,7 @@ pub fn salvage(volume: Volume, to: &Path, what: &What) -> Result<ExitCode> {
         to,
         resume: what.resume,
         unverified: what.unverified,
+        privileges: what.privileges,
     };
     let summary = recover::salvage(volume.into_opened()?, &job, &bar, &mut |verdict| {
         if what.json {
@@ -31,6 +32,16 @@ pub fn salvage(volume: Volume, to: &Path, what: &What) -> Result<ExitCode> {
         message::note(format_args!(
             "what is not whole is listed in {}",
             printable(&path)
+        ));
+    }
+    if summary.left_out > 0 {
+        message::note(format_args!(
+            "{} entries are without what would give power over this computer: set-user-ID bits, device nodes, security attributes",
+            summary.left_out
+        ));
+        let (to, from) = (message::typed(to), message::typed(&what.volume));
+        message::hint(&format!(
+            "if nobody else could write to the volume: cryptfs recover --salvage {to} --resume --privileges {from}"
         ));
     }
     finish(&summary, what.json)
@@ -64,6 +75,7 @@ fn finish(summary: &Summary, as_json: bool) -> Result<ExitCode> {
         lost_bytes,
         names_from_content,
         names_lost,
+        left_out: _,
     } = *summary;
     if as_json {
         let line = json!({

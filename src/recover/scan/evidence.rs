@@ -2,13 +2,13 @@
 //! them.
 use super::Source;
 use super::content::Identity;
-use super::walk::{Item, Walk};
+use super::walk::{Item, Reader, Walk};
 use crate::directory::backing;
 use crate::directory::file::hint::Step;
-use crate::directory::name::DirId;
+use crate::directory::name::{DirId, Names, Shape};
 use crate::fs::Kind;
 use parking_lot::Mutex;
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap};
 use std::ffi::CStr;
 use std::os::fd::AsFd;
 
@@ -33,12 +33,35 @@ pub struct Evidence {
     /// What the items without a name say of themselves.
     pub told: HashMap<usize, Testimony>,
     votes: HashMap<DirId, HashMap<Step, u32>>,
-    ids_known: HashSet<DirId>,
+    ids_known: BTreeSet<DirId>,
+}
+
+/// How often names are tried in directories that are not theirs, in each search. A name shows where it was given only by being
+/// opened with the id of each directory there is, and a hostile store may hold as many of both as it has inodes. What this
+/// costs is a few names of a volume that was taken apart: content is found by what it says of itself.
+const TRIES: u64 = 1 << 24;
+/// How many entries are tried to recognize the directory that they lie in.
+const ENTRIES: usize = 64;
+
+/// What a search may still try.
+pub struct Tries(u64);
+
+impl Tries {
+    /// Of one search.
+    pub fn new() -> Self {
+        Self(TRIES)
+    }
+
+    /// True for as long as there are any left.
+    fn next(&mut self) -> bool {
+        self.0 = self.0.saturating_sub(1);
+        self.0 > 0
+    }
 }
 
 impl Evidence {
     /// Opens all names; where one does not open, reads the file's content.
-    pub fn of(source: &Source, walk: &Walk) -> Self {
+    pub fn of(source: &Source, walk: &Walk) -> rustix::io::Result<Self> {
         let mut found = Self {
             ids: walk.dirs.iter().map(|dir| dir.id).collect(),
             names: HashMap::new(),
@@ -47,15 +70,16 @@ impl Evidence {
             votes: HashMap::new(),
             ids_known: walk.dirs.iter().filter_map(|dir| dir.id).collect(),
         };
-        found.open_names(source, walk);
+        let mut look = Look::new(source, walk)?;
+        found.open_names(&mut look);
         if found.names.len() == walk.items.len() && found.places.len() + 1 >= walk.dirs.len() {
-            return found;
+            return Ok(found);
         }
         found.hear(source, walk);
-        found.recognize(source, walk);
-        found.open_names(source, walk);
-        found.find_moved(source, walk);
-        found
+        found.recognize(&mut look);
+        found.open_names(&mut look);
+        found.find_moved(&mut look);
+        Ok(found)
     }
 
     /// Where a directory is: by its name, or by what most of the files below say.
@@ -70,20 +94,24 @@ impl Evidence {
         Some((DirId(best.0.parent), best.0.name.clone()))
     }
 
-    fn open_names(&mut self, source: &Source, walk: &Walk) {
+    fn open_names(&mut self, look: &mut Look<'_>) {
+        let walk = look.walk;
         for (index, item) in walk.items.iter().enumerate() {
             if let Some(id) = self.ids[item.dir]
                 && !self.names.contains_key(&index)
-                && let Some(name) = open_name(source, walk, item.dir, &item.entry, id)
+                && let Some(sealed) = look.at(item.dir, &item.entry)
+                && let Some(name) = sealed.open(id)
             {
                 self.names.insert(index, name);
             }
         }
         for (index, dir) in walk.dirs.iter().enumerate().skip(1) {
             if let (Some(id), Some(parent)) = (self.ids[index], self.ids[dir.parent])
-                && let Some(name) = open_name(source, walk, dir.parent, &dir.entry, parent)
+                && !self.places.contains_key(&id)
+                && let Some(sealed) = look.at(dir.parent, &dir.entry)
+                && let Some(name) = sealed.open(parent)
             {
-                self.places.entry(id).or_insert((parent, name));
+                self.places.insert(id, (parent, name));
             }
         }
     }
@@ -97,10 +125,13 @@ impl Evidence {
         let told = Mutex::new(HashMap::new());
         super::parallel(
             nameless.len(),
-            || (),
-            |(), at| {
+            || Reader::new(source).ok(),
+            |reader, at| {
                 let index = nameless[at];
-                if let Some(testimony) = testimony(source, walk, &walk.items[index]) {
+                let testimony = reader
+                    .as_mut()
+                    .and_then(|reader| testimony(source, walk, reader, &walk.items[index]));
+                if let Some(testimony) = testimony {
                     told.lock().insert(index, testimony);
                 }
             },
@@ -121,11 +152,17 @@ impl Evidence {
 
     /// A directory without an id in its name (a number in lost+found): the one in which a name of its own opens; else the
     /// one that most of its files were in.
-    fn recognize(&mut self, source: &Source, walk: &Walk) {
+    fn recognize(&mut self, look: &mut Look<'_>) {
+        let (walk, root) = (look.walk, look.source.root_id);
         let mut inside: HashMap<usize, Vec<usize>> = HashMap::new();
         for (index, item) in walk.items.iter().enumerate() {
             inside.entry(item.dir).or_default().push(index);
         }
+        let mut below: HashMap<usize, Vec<&CStr>> = HashMap::new();
+        for dir in walk.dirs.iter().skip(1) {
+            below.entry(dir.parent).or_default().push(&dir.entry);
+        }
+        let mut tries = Tries::new();
         for dir in 0..walk.dirs.len() {
             if self.ids[dir].is_some() || walk.dirs[dir].entry.to_bytes() == b"lost+found" {
                 continue;
@@ -138,20 +175,23 @@ impl Evidence {
                     .first()
                     .map(|step| DirId(step.parent))
                     .or(told.made_in);
-                *votes.entry(id.unwrap_or(source.root_id)).or_default() += 1;
+                *votes.entry(id.unwrap_or(root)).or_default() += 1;
             }
-            let mut entries: Vec<&CStr> = items.iter().map(|i| &*walk.items[*i].entry).collect();
-            let subdirs = walk.dirs.iter().filter(|sub| sub.parent == dir);
-            entries.extend(subdirs.map(|sub| &*sub.entry));
+            let entries = items.iter().map(|i| &*walk.items[*i].entry);
+            let entries = entries.chain(below.get(&dir).into_iter().flatten().copied());
+            let sealed: Vec<_> = entries
+                .take(ENTRIES)
+                .filter_map(|entry| look.at(dir, entry))
+                .collect();
+            // What the files say is right nearly always, and not more than a try.
             let opens = |id: &&DirId| {
-                entries
+                sealed
                     .iter()
-                    .any(|entry| open_name(source, walk, dir, entry, **id).is_some())
+                    .any(|sealed| tries.next() && sealed.open(**id).is_some())
             };
             let most = votes.iter().find(|(_, count)| **count * 2 > items.len());
-            self.ids[dir] = self
-                .ids_known
-                .iter()
+            let candidates = votes.keys().chain(&self.ids_known);
+            self.ids[dir] = { candidates }
                 .find(opens)
                 .or(most.map(|(id, _)| id))
                 .copied();
@@ -159,62 +199,110 @@ impl Evidence {
     }
 
     /// Directories that lie elsewhere under their own name: the name tells which directory they were in.
-    fn find_moved(&mut self, source: &Source, walk: &Walk) {
+    fn find_moved(&mut self, look: &mut Look<'_>) {
+        let mut tries = Tries::new();
+        let walk = look.walk;
         for (index, dir) in walk.dirs.iter().enumerate().skip(1) {
             let Some(id) = self.ids[index].filter(|id| !self.places.contains_key(id)) else {
                 continue;
             };
-            let opened = self.ids_known.iter().find_map(|parent| {
-                let name = open_name(source, walk, dir.parent, &dir.entry, *parent)?;
-                Some((*parent, name))
-            });
-            if let Some(place) = opened {
+            if let Some(place) = self.given_in(look, dir.parent, &dir.entry, &mut tries) {
                 self.places.insert(id, place);
             }
         }
     }
 
-    /// The same for anything else.
-    pub fn moved(&self, source: &Source, walk: &Walk, item: &Item) -> Option<(DirId, Vec<u8>)> {
-        self.ids_known.iter().find_map(|parent| {
-            let name = open_name(source, walk, item.dir, &item.entry, *parent)?;
-            Some((*parent, name))
-        })
+    /// The directory in which a name was given, and the name.
+    pub fn given_in(
+        &self,
+        look: &mut Look<'_>,
+        dir: usize,
+        entry: &CStr,
+        tries: &mut Tries,
+    ) -> Option<(DirId, Vec<u8>)> {
+        let sealed = look.at(dir, entry)?;
+        let mut ids = self.ids_known.iter().take_while(|_| tries.next());
+        ids.find_map(|id| Some((*id, sealed.open(*id)?)))
     }
 }
 
-fn testimony(source: &Source, walk: &Walk, item: &Item) -> Option<Testimony> {
-    let dir = walk.open(source, item.dir).ok()?;
-    let fd = source.open_file(dir.as_fd(), item.entry.to_bytes()).ok()?;
+/// Looks at the backing store.
+pub struct Look<'a> {
+    source: &'a Source,
+    walk: &'a Walk,
+    reader: Reader<'a>,
+}
+
+impl<'a> Look<'a> {
+    /// At the beginning.
+    pub fn new(source: &'a Source, walk: &'a Walk) -> rustix::io::Result<Self> {
+        let reader = Reader::new(source)?;
+        Ok(Self {
+            source,
+            walk,
+            reader,
+        })
+    }
+
+    /// An entry's sealed name; `None` where it cannot be read, or is none.
+    fn at<'b>(&mut self, dir: usize, entry: &'b CStr) -> Option<Sealed<'b>>
+    where
+        'a: 'b,
+    {
+        let names = &self.source.names;
+        let entry = entry.to_bytes();
+        if !matches!(names.shape(entry), Shape::File | Shape::Directory(_)) {
+            return None;
+        }
+        let side = match names.side(entry) {
+            None => None,
+            Some(side) => {
+                let dir = self.reader.open(self.walk, dir).ok()?;
+                let file = self.source.open_file(dir, side.to_bytes()).ok()?;
+                let mut content = vec![0; 512]; // a sealed name has at most 272 bytes
+                let length = backing::read(file.as_fd(), &mut content, 0).ok()?;
+                content.truncate(length);
+                Some(content)
+            }
+        };
+        Some(Sealed { names, entry, side })
+    }
+}
+
+/// A backing name, to be tried in directories.
+struct Sealed<'a> {
+    names: &'a Names,
+    entry: &'a [u8],
+    side: Option<Vec<u8>>,
+}
+
+impl Sealed<'_> {
+    /// The plaintext name, if it was given in the directory `id`, and leads nowhere else.
+    fn open(&self, id: DirId) -> Option<Vec<u8>> {
+        let name = self.names.open(id, self.entry, self.side.as_deref()).ok()?;
+        is_plain(&name).then_some(name)
+    }
+}
+
+fn testimony(
+    source: &Source,
+    walk: &Walk,
+    reader: &mut Reader<'_>,
+    item: &Item,
+) -> Option<Testimony> {
+    let fd = reader.open_file(walk, item).ok()?;
     let identity = Identity::of(&source.keys, fd.as_fd()).ok()??;
     let made_in = identity.header.map(|header| DirId(header.parent));
+    let plain = |step: &Step| is_plain(&step.name);
     Some(Testimony {
         id: identity.name(),
         // A file that was made without knowing where.
         made_in: made_in.filter(|id| id.0 != [0; 12]),
-        steps: identity.steps.into_iter().take_while(is_plain).collect(),
+        steps: identity.steps.into_iter().take_while(plain).collect(),
     })
 }
 
 /// Authentic, and still not to be trusted with a path.
-fn is_plain(step: &Step) -> bool {
-    let name = &step.name[..];
+fn is_plain(name: &[u8]) -> bool {
     !matches!(name, b"" | b"." | b"..") && !name.iter().any(|byte| matches!(byte, 0 | b'/'))
-}
-
-/// The plaintext name of a backing entry, if it was given in the directory `id`.
-fn open_name(source: &Source, walk: &Walk, dir: usize, entry: &CStr, id: DirId) -> Option<Vec<u8>> {
-    let entry = entry.to_bytes();
-    let side = match source.names.side(entry) {
-        None => None,
-        Some(side) => {
-            let dir = walk.open(source, dir).ok()?;
-            let file = source.open_file(dir.as_fd(), side.to_bytes()).ok()?;
-            let mut content = vec![0; 512]; // a sealed name has at most 272 bytes
-            let length = backing::read(file.as_fd(), &mut content, 0).ok()?;
-            content.truncate(length);
-            Some(content)
-        }
-    };
-    source.names.open(id, entry, side.as_deref()).ok()
 }

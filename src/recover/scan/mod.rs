@@ -16,7 +16,7 @@ pub mod content;
 mod evidence;
 pub mod plan;
 pub mod source;
-mod walk;
+pub mod walk;
 
 pub use plan::{Placed, Plan};
 pub use source::Source;

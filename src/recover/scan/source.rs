@@ -5,7 +5,9 @@ use crate::volume::keys::Keys;
 use crate::volume::{Opened, header};
 use rustix::fs::{self, Mode, OFlags};
 use rustix::io::{Errno, Result};
+use std::ffi::OsStr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
 use std::sync::Arc;
 
 /// A volume's backing directory, and what opens it.
@@ -36,8 +38,17 @@ impl Source {
         })
     }
 
-    /// Opens a directory, name by name from the root: a path may be longer than the system takes at once, and no link in it
-    /// is followed.
+    /// The backing directory.
+    pub fn root(&self) -> BorrowedFd<'_> {
+        self.root.as_fd()
+    }
+
+    /// Opens a directory in another one. A symbolic link is not followed.
+    pub fn enter(&self, dir: BorrowedFd<'_>, name: &OsStr) -> Result<OwnedFd> {
+        quiet(dir, name.as_bytes(), LIST)
+    }
+
+    /// Opens a directory, name by name from the root. No link in it is followed.
     pub fn open_dir<'a>(&self, names: impl IntoIterator<Item = &'a [u8]>) -> Result<OwnedFd> {
         let mut dir = fs::openat(&self.root, c".", LIST, Mode::empty())?;
         for name in names {

@@ -3,15 +3,19 @@ use super::Source;
 use crate::directory::backing::{self, Object};
 use crate::directory::name::{DirId, Shape};
 use crate::fs::{Attr, Kind};
+use crate::recover::climb::{Tree, Walker};
 use rustix::fs::{Dir, Statx};
 use rustix::io::Result;
-use std::ffi::CString;
-use std::os::fd::{AsFd, OwnedFd};
+use std::ffi::{CString, OsStr};
+use std::os::fd::{AsFd, BorrowedFd};
+use std::os::unix::ffi::OsStrExt;
 
 /// A backing directory.
 pub struct StoredDir {
     /// Which directory it lies in; the root lies in itself.
     pub parent: usize,
+    /// How many directories are above it.
+    pub depth: usize,
     /// Its backing name.
     pub entry: CString,
     /// Its attributes.
@@ -34,7 +38,7 @@ pub struct Item {
 
 /// All that there is.
 pub struct Walk {
-    /// Parents before children; the root first.
+    /// In the order of the tree, a directory before all that is below it; the root first.
     pub dirs: Vec<StoredDir>,
     /// In the order in which they were found.
     pub items: Vec<Item>,
@@ -52,38 +56,36 @@ impl Walk {
             items: Vec::new(),
             unread: Vec::new(),
         };
-        walk.dirs.push(StoredDir {
+        let mut reader = Reader::new(source)?;
+        let mut left = vec![StoredDir {
             parent: 0,
+            depth: 0,
             entry: c".".into(),
             attr: attr.ok_or(rustix::io::Errno::NOTDIR)?,
             id: Some(source.root_id),
             own: false,
-        });
-        let mut at = 0;
-        while at < walk.dirs.len() {
-            if let Err(errno) = walk.list(source, at) {
+        }];
+        while let Some(dir) = left.pop() {
+            walk.dirs.push(dir);
+            let at = walk.dirs.len() - 1;
+            if let Err(errno) = walk.list(source, &mut reader, at, &mut left) {
                 let why = std::io::Error::from(errno).to_string();
                 walk.unread.push((at, why));
             }
-            at += 1;
         }
         Ok(walk)
     }
 
-    /// Opens a directory.
-    pub fn open(&self, source: &Source, dir: usize) -> Result<OwnedFd> {
-        let mut names = Vec::new();
-        let mut at = dir;
-        while at != 0 {
-            names.push(self.dirs[at].entry.as_bytes());
-            at = self.dirs[at].parent;
-        }
-        source.open_dir(names.into_iter().rev())
-    }
-
-    fn list(&mut self, source: &Source, at: usize) -> Result<()> {
-        let dir = self.open(source, at)?;
-        for entry in Dir::read_from(&dir)? {
+    /// Lists a directory; what is below it comes next.
+    fn list(
+        &mut self,
+        source: &Source,
+        reader: &mut Reader<'_>,
+        at: usize,
+        below: &mut Vec<StoredDir>,
+    ) -> Result<()> {
+        let dir = reader.open(self, at)?;
+        for entry in Dir::read_from(dir)? {
             let entry = entry?;
             let name = entry.file_name();
             let bytes = name.to_bytes();
@@ -93,7 +95,7 @@ impl Walk {
                 _ => self.dirs[at].own && bytes != b"lost+found",
             };
             // One that went away in between, or cannot be looked at, has nothing to salvage.
-            let Some(attr) = backing::stat(Object::At(dir.as_fd(), name))
+            let Some(attr) = backing::stat(Object::At(dir, name))
                 .ok()
                 .filter(|_| !skipped)
                 .and_then(|stat| attributes(&stat))
@@ -105,8 +107,9 @@ impl Walk {
                     Shape::Directory(id) => Some(id),
                     _ => None,
                 };
-                self.dirs.push(StoredDir {
+                below.push(StoredDir {
                     parent: at,
+                    depth: self.dirs[at].depth + 1,
                     entry: name.into(),
                     attr,
                     id,
@@ -118,6 +121,48 @@ impl Walk {
             }
         }
         Ok(())
+    }
+}
+
+impl Tree for Walk {
+    fn parent(&self, dir: usize) -> usize {
+        self.dirs[dir].parent
+    }
+
+    fn name(&self, dir: usize) -> &OsStr {
+        OsStr::from_bytes(self.dirs[dir].entry.to_bytes())
+    }
+
+    fn depth(&self, dir: usize) -> usize {
+        self.dirs[dir].depth
+    }
+}
+
+/// Opens backing directories one after the other.
+pub struct Reader<'a> {
+    source: &'a Source,
+    walker: Walker<'a>,
+}
+
+impl<'a> Reader<'a> {
+    /// Of a volume's backing store.
+    pub fn new(source: &'a Source) -> Result<Self> {
+        let walker = Walker::new(source.root())?;
+        Ok(Self { source, walker })
+    }
+
+    /// Opens a directory.
+    pub fn open(&mut self, walk: &Walk, dir: usize) -> Result<BorrowedFd<'_>> {
+        let source = self.source;
+        self.walker
+            .go(walk, dir, |above, name| source.enter(above, name))
+    }
+
+    /// Opens a regular file for reading.
+    pub fn open_file(&mut self, walk: &Walk, item: &Item) -> Result<std::os::fd::OwnedFd> {
+        let source = self.source;
+        let dir = self.open(walk, item.dir)?;
+        source.open_file(dir, item.entry.to_bytes())
     }
 }
 
