@@ -3,6 +3,7 @@
 //! | module | what it proves |
 //! | --- | --- |
 //! | [`vectors`] | the standards' vectors, and our own from an independent implementation |
+//! | [`attack`] | what other users and editors of the backing store try |
 //! | [`backing`] | the disk below refuses, fills up, or is changed behind the volume's back |
 //! | [`crash`] | a power cut before every operation loses nothing that was promised |
 //! | [`directory`] | the directory layer through its trait, and the format's rules |
@@ -35,6 +36,7 @@
 
 #[cfg(feature = "fuse")]
 mod acceptance;
+mod attack;
 mod backing;
 mod crash;
 mod directory;

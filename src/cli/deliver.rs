@@ -95,7 +95,7 @@ impl DeliverArgs {
             return Ok(());
         };
         let sealed = self.seal(sheet.text().as_bytes())?;
-        kit::write_new(file, &sealed)?;
+        kit::write_new(file, &sealed, sheet.owner())?;
         message::note(format_args!(
             "sealed to the recipient's key: {}; only who has the private key can read it",
             printable(file)

@@ -1,5 +1,5 @@
 //! `cryptfs doctor`: the steps of unlocking without anyone typing, one by one.
-use super::{Common, Error, Result, rehearsal};
+use super::{Common, Error, Result, owners, rehearsal};
 use crate::printable::printable;
 use crate::volume::keystore::Protection;
 use crate::volume::{Keystore, Locked, Protector, ProtectorKind, Rollback, uuid};
@@ -49,7 +49,20 @@ fn volume(args: &DoctorArgs, common: &Common) -> Result<bool> {
     let keystore = step("keystore", keystore, |keystore| {
         printable(keystore.path()).to_string()
     })?;
+    let whose = locked.as_ref().map(|locked| {
+        let place = locked.place();
+        owners::locked_out(place, keystore.as_ref())
+    });
+    if let Some(Err(command)) = &whose {
+        told(
+            "failed",
+            "owners",
+            "files that root has left behind keep their owner out",
+        )?;
+        outln!("                  {command}")?;
+    }
     match (locked, keystore) {
+        _ if matches!(whose, Some(Err(_))) => Ok(false),
         (Some(locked), Some(keystore)) => unlock(&locked, &keystore),
         _ => Ok(false),
     }

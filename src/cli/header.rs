@@ -53,7 +53,7 @@ pub fn run(args: &HeaderArgs, common: &Common) -> Result<ExitCode> {
 fn backup(volume: &Path, file: &Path, common: &Common) -> Result<ExitCode> {
     let keystore = common.keystore()?;
     let volume = Locked::open(volume)?.unlock_auto(&keystore, Rollback::Refuse)?;
-    kit::write_new(file, volume.header_bytes())?;
+    kit::write_new(file, volume.header_bytes(), volume.place().owner())?;
     outln!(
         "header number {} saved to {}",
         volume.header().sequence,

@@ -189,7 +189,8 @@ pub fn run(args: &InitArgs, common: &Common) -> Result<ExitCode> {
             .annotate(Some(&keystore), &id, |p| p.exported = date::now())?;
     }
     if let Some(path) = &args.kit {
-        super::kit::write_new(path, &kit::write(made.volume.header_bytes()))?;
+        let bytes = kit::write(made.volume.header_bytes());
+        super::kit::write_new(path, &bytes, made.volume.place().owner())?;
     }
     warn_about_disks(&made.volume, &keystore);
     if !args.quiet {

@@ -2,11 +2,10 @@
 use super::{Code, Common, Error, Result, message};
 use crate::printable::printable;
 use crate::volume::same_disk::{SameDisk, same_disk};
-use crate::volume::{Locked, Rollback, header, kit};
+use crate::volume::{Locked, Rollback, header, kit, write_beside};
 use clap::Args;
-use std::fs::{File, OpenOptions};
-use std::io::{self, Read, Write};
-use std::os::unix::fs::OpenOptionsExt;
+use std::fs::File;
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -23,7 +22,11 @@ pub struct KitArgs {
 pub fn run(args: &KitArgs, common: &Common) -> Result<ExitCode> {
     let keystore = common.keystore()?;
     let volume = Locked::open(&args.volume)?.unlock_auto(&keystore, Rollback::Refuse)?;
-    let file = write_new(&args.file, &kit::write(volume.header_bytes()))?;
+    let file = write_new(
+        &args.file,
+        &kit::write(volume.header_bytes()),
+        volume.place().owner(),
+    )?;
     if same_disk(&file, volume.place().as_fd()) == SameDisk::Same {
         message::warning("the kit lies on the disk that it is to help with: move it elsewhere");
     }
@@ -34,28 +37,19 @@ pub fn run(args: &KitArgs, common: &Common) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// Writes a file that does not exist yet, durable, mode 0600.
-pub fn write_new(path: &Path, bytes: &[u8]) -> Result<File> {
-    let opened = OpenOptions::new()
-        .write(true)
-        .create_new(true)
-        .mode(0o600)
-        .open(path);
-    let mut file = match opened {
+/// Writes a file that does not exist yet, durable, mode 0600. `owner`: whose the volume is that it belongs to.
+pub fn write_new(path: &Path, bytes: &[u8], owner: Option<u32>) -> Result<File> {
+    match write_beside(path, bytes, owner) {
         Err(e) if e.kind() == io::ErrorKind::AlreadyExists => {
             let message = format!("{} exists", printable(path));
-            return Err(Error::told(
+            Err(Error::told(
                 Code::Place,
                 message,
                 "name a file that does not exist",
-            ));
+            ))
         }
-        other => other.map_err(Error::io(path))?,
-    };
-    file.write_all(bytes)
-        .and_then(|()| file.sync_all())
-        .map_err(Error::io(path))?;
-    Ok(file)
+        other => other.map_err(Error::io(path)),
+    }
 }
 
 /// Reads a kit or a header backup, whatever the bytes are.

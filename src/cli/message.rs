@@ -182,10 +182,19 @@ impl Error {
     }
 }
 
+/// Where the system lets this user not do something, the volume's own files may be root's.
+fn permission_hint(errno: Option<i32>) -> Option<&'static str> {
+    use rustix::io::Errno;
+    let denied = [Errno::ACCESS, Errno::PERM].map(Errno::raw_os_error);
+    denied
+        .contains(&errno?)
+        .then_some("cryptfs doctor VOLUME shows whose the volume's own files are")
+}
+
 fn recover_code(error: &recover::Error) -> Code {
     use recover::Error as R;
     match error {
-        R::NotEmpty(_) | R::Inside(_) => Code::Place,
+        R::NotEmpty(_) | R::NoJournal(_) | R::Inside(_) | R::Shared { .. } => Code::Place,
         R::NoSnapshots | R::NotAnImage => Code::Usage,
         R::Image(OpenError::RolledBack { .. }) => Code::RolledBack,
         R::Image(OpenError::NoSuperblock | OpenError::BrokenLog | OpenError::Cut { .. }) => {
@@ -203,6 +212,10 @@ fn recover_hint(error: &recover::Error) -> Option<&'static str> {
         R::NotEmpty(_) => {
             "name a new or empty directory, or go on with an earlier salvage with --resume"
         }
+        R::NoJournal(_) => "name a new or empty directory",
+        R::Shared { .. } => {
+            "name a directory that does not exist yet, or one that belongs to root and that nobody else can write to"
+        }
         R::Inside(_) => "name a directory elsewhere",
         R::Image(OpenError::RolledBack { .. }) => {
             "if you put back a backup on purpose, say --accept-rollback"
@@ -219,9 +232,8 @@ fn recover_hint(error: &recover::Error) -> Option<&'static str> {
         R::Image(OpenError::NoSnapshot) => "cryptfs snapshot list IMAGE shows them",
         R::Image(OpenError::Fs(_)) => "cryptfs recover --salvage DEST copies out what can be read",
         R::NotAnImage => "back up a directory volume by copying its directory",
-        R::Image(OpenError::Size) | R::NoSnapshots | R::FileSystem(_) | R::Io { .. } => {
-            return None;
-        }
+        R::FileSystem(error) => return permission_hint(Some(error.errno())),
+        R::Image(OpenError::Size) | R::NoSnapshots | R::Io { .. } => return None,
     })
 }
 
@@ -305,13 +317,22 @@ fn volume_hint(error: &volume::Error) -> Option<String> {
         V::NoFreeSlot(Some(slot)) => no_free_slot(slot),
         V::Contested(_) => "cryptfs recover VOLUME, with the recovery password of what lies there, puts its header back".to_owned(),
         V::PartlyWritten { .. } => "the change stands; run cryptfs check --repair once the disk can be written".to_owned(),
-        V::Audit { .. } => "secrets are shown only when the log can be written; see to its directory".to_owned(),
+        V::Audit { path, .. } => match path.parent() {
+            Some(dir) => format!(
+                "secrets are shown only when the log can be written; see to its directory, {}, and to whose the log is: \
+                 ls -l {}",
+                typed(dir),
+                typed(path)
+            ),
+            None => return None,
+        },
         V::OtherVolume { .. } => {
             "find the kit of this volume; if it is the header in the volume that is the wrong one, move cryptfs.volume, \
              .cryptfs/header.1 and .cryptfs/header.2 out of it first"
                 .to_owned()
         }
-        V::WrongType(_) | V::Label | V::Cost | V::Kit(_) | V::Io { .. } => return None,
+        V::Io { source, .. } => return permission_hint(source.raw_os_error()).map(str::to_owned),
+        V::WrongType(_) | V::Label | V::Cost | V::Kit(_) => return None,
     })
 }
 

@@ -23,6 +23,7 @@ mod kit;
 mod known;
 pub mod message;
 mod mount;
+mod owners;
 mod progress;
 mod protect;
 mod recover;

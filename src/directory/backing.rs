@@ -108,6 +108,31 @@ impl Backing {
         Ok(file)
     }
 
+    /// A new file of cryptfs's own, mode 0600. Made by root for someone, it is theirs: they could not read it otherwise.
+    pub fn create_own(&self, dir: BorrowedFd<'_>, name: &CStr) -> Result<OwnedFd> {
+        let file = self.create(dir, name, 0o600)?;
+        self.give_to_owner(Object::Open(file.as_fd()), dir)?;
+        Ok(file)
+    }
+
+    /// A new directory of cryptfs's own, mode 0700, likewise.
+    pub fn mkdir_own(&self, dir: BorrowedFd<'_>, name: &CStr) -> Result<()> {
+        self.mkdir(dir, name, 0o700)?;
+        let made = self.open(dir, name, OFlags::RDONLY | OFlags::DIRECTORY, Mode::empty())?;
+        self.give_to_owner(Object::Open(made.as_fd()), dir)
+    }
+
+    fn give_to_owner(&self, object: Object<'_>, dir: BorrowedFd<'_>) -> Result<()> {
+        let owner = stat(Object::Open(dir))?;
+        if !rustix::process::geteuid().is_root() || owner.stx_uid == 0 {
+            return Ok(());
+        }
+        match self.set_owner(object, Some(owner.stx_uid), Some(owner.stx_gid)) {
+            Err(Errno::PERM | Errno::INVAL | Errno::NOTSUP) => Ok(()), // a file system without owners
+            given => given,
+        }
+    }
+
     /// A new file without a name.
     pub fn tmpfile(&self, dir: BorrowedFd<'_>, mode: u32, linkable: bool) -> Result<OwnedFd> {
         let excl = if linkable {

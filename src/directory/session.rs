@@ -144,7 +144,7 @@ impl Record {
             Err(Errno::NOENT) => {}
             done => done?,
         }
-        let file = backing.create(dir, NEW_NAME, 0o600)?;
+        let file = backing.create_own(dir, NEW_NAME)?;
         backing.write(file.as_fd(), &bytes, 0)?;
         backing.sync(file.as_fd(), false)?;
         backing.rename((dir, NEW_NAME), (dir, NAME), Rename::Replace)?;

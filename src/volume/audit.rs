@@ -11,15 +11,16 @@ pub use verify::Verified;
 use super::error::{Error, Result};
 use super::keys::Uuid;
 use super::keystore::{Keystore, xdg};
-use super::{date, uuid};
+use super::{date, durable, owner, uuid};
 use crate::codec::{self, Json, json};
 use crate::crypto::digest;
 use crate::crypto::secret::Secret;
 use rustix::fs::{self, FlockOperation, Mode, OFlags};
+use rustix::io::Errno;
 use rustix::process::{geteuid, getuid};
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom, Write};
-use std::os::unix::fs::DirBuilderExt;
+use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
 /// The longest line that is looked for at the end of the log.
@@ -94,10 +95,30 @@ impl AuditLog {
                 .mode(0o700)
                 .create(dir)?;
         }
-        let flags =
-            OFlags::RDWR | OFlags::CREATE | OFlags::APPEND | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let common = OFlags::RDWR | OFlags::APPEND | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let mode = Mode::RUSR | Mode::WUSR;
-        Ok(File::from(fs::open(&self.path, flags, mode)?))
+        let open = |flags| fs::open(&self.path, common | flags, mode).map(File::from);
+        let made = open(OFlags::CREATE | OFlags::EXCL);
+        let file = match made {
+            Ok(made) => {
+                owner::give(&made, self.owner())?;
+                made
+            }
+            Err(Errno::EXIST) => open(OFlags::NONBLOCK)?,
+            Err(errno) => return Err(errno.into()),
+        };
+        // Root writes where others may, and does not add lines to a file that has another name elsewhere.
+        let there = file.metadata()?;
+        match there.is_file() && there.nlink() == 1 {
+            true => Ok(file),
+            false => Err(io::Error::other("is not a plain file with one name")),
+        }
+    }
+
+    /// Who owns a new log: the owner of its directory.
+    fn owner(&self) -> Option<owner::Owner> {
+        let dir = durable::open_dir(fs::CWD, self.path.parent()?, true).ok()?;
+        owner::of_dir(dir)
     }
 
     fn try_append(&self, event: &Event<'_>, key: Option<&Secret<32>>) -> io::Result<()> {

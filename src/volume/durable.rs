@@ -1,4 +1,5 @@
 //! Small files that survive a power cut, relative to directory descriptors and never through a symbolic link.
+use super::owner;
 use crate::crypto::random;
 use rustix::fs::{self, AtFlags, Mode, OFlags};
 use rustix::io::Errno;
@@ -72,13 +73,15 @@ impl<'a> Target<'a> {
     }
 }
 
-/// Writes a file of mode 0600 so that a power cut leaves the old content or the new one, and both directories durable.
+/// Writes a file of mode 0600 so that a power cut leaves the old content or the new one, and both directories durable. It
+/// keeps the owner of what it replaces.
 pub(crate) fn replace(target: &Target<'_>, bytes: &[u8]) -> io::Result<()> {
     let temporary = format!("tmp.{:016x}", u64::from_le_bytes(random::bytes()));
     let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let mode = Mode::RUSR | Mode::WUSR;
     let mut file = File::from(fs::openat(target.staging, &temporary, flags, mode)?);
     let written = (|| {
+        owner::give(&file, owner::of_file(target.dir, target.name))?;
         file.write_all(bytes)?;
         file.sync_all()?;
         fs::renameat(target.staging, &temporary, target.dir, target.name)?;

@@ -9,6 +9,7 @@ use super::durable::{self, Target};
 use super::erase;
 use super::error::{Error, Result};
 use super::header::{Kind, SIZE};
+use super::owner;
 use rustix::fs::{self, FlockOperation, Mode, OFlags, SeekFrom};
 use rustix::io::Errno;
 use std::fs::File;
@@ -71,14 +72,29 @@ impl Place {
         };
         use std::os::unix::fs::FileTypeExt;
         let kind = there.file_type();
-        let root = if kind.is_dir() {
-            Root::Directory(durable::open_dir(fs::CWD, path, true).map_err(Error::sys(path))?)
+        let opened = if kind.is_dir() {
+            durable::open_dir(fs::CWD, path, true)
         } else if kind.is_file() || kind.is_block_device() {
-            let file = open_image(path).map_err(Error::sys(path))?;
-            let length = fs::seek(&file, SeekFrom::End(0)).map_err(Error::sys(path))?;
-            Root::Image { file, length }
+            open_image(path)
         } else {
             return Err(Error::WrongType(path.to_owned()));
+        };
+        Self::of(path, opened.map_err(Error::sys(path))?)
+    }
+
+    /// What is open already, and was found or made at `path`.
+    pub(crate) fn of(path: &Path, opened: OwnedFd) -> Result<Self> {
+        use fs::FileType;
+        let stat = fs::fstat(&opened).map_err(Error::sys(path))?;
+        let root = match FileType::from_raw_mode(stat.st_mode) {
+            FileType::Directory => Root::Directory(opened),
+            FileType::RegularFile | FileType::BlockDevice => {
+                let file = File::from(opened);
+                let length = fs::seek(&file, SeekFrom::End(0)).map_err(Error::sys(path))?;
+                Root::Image { file, length }
+            }
+            // It was exchanged a moment ago.
+            _ => return Err(Error::WrongType(path.to_owned())),
         };
         let path = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
         Ok(Self { path, root })
@@ -126,6 +142,11 @@ impl Place {
             Root::Directory(_) => None,
             Root::Image { length, .. } => Some(length),
         }
+    }
+
+    /// Whose the backing directory or image file is.
+    pub fn owner(&self) -> Option<u32> {
+        fs::fstat(self.as_fd()).ok().map(|stat| stat.st_uid)
     }
 
     /// A block device.
@@ -232,12 +253,7 @@ impl Place {
         let Root::Directory(root) = &self.root else {
             return Err(Errno::NOTDIR.into());
         };
-        match fs::mkdirat(root, META, Mode::RWXU) {
-            Ok(()) => durable::sync_dir(root)?,
-            Err(Errno::EXIST) => {}
-            Err(errno) => return Err(errno.into()),
-        }
-        Ok(durable::open_dir(root, META, false)?)
+        make_meta(root)
     }
 
     /// One read-write mount, or several that only read.
@@ -318,8 +334,10 @@ fn image_offset(index: usize, length: u64) -> io::Result<u64> {
 }
 
 /// For writing where that is allowed.
-fn open_image(path: &Path) -> rustix::io::Result<File> {
-    let open = |access| fs::open(path, access | OFlags::CLOEXEC, Mode::empty()).map(File::from);
+fn open_image(path: &Path) -> rustix::io::Result<OwnedFd> {
+    // A FIFO that has taken its place does not block.
+    let common = OFlags::CLOEXEC | OFlags::NONBLOCK;
+    let open = |access| fs::open(path, access | common, Mode::empty());
     match open(OFlags::RDWR) {
         Err(Errno::ROFS | Errno::ACCESS | Errno::PERM) => open(OFlags::RDONLY),
         other => other,
@@ -334,6 +352,21 @@ fn writable(file: &File) -> io::Result<Option<OwnedFd>> {
     }
 }
 
+/// The `.cryptfs` directory, made durable if it is not there.
+fn make_meta(root: &OwnedFd) -> io::Result<OwnedFd> {
+    let made = match fs::mkdirat(root, META, Mode::RWXU) {
+        Ok(()) => true,
+        Err(Errno::EXIST) => false,
+        Err(errno) => return Err(errno.into()),
+    };
+    let meta = durable::open_dir(root, META, false)?;
+    if made {
+        owner::give(&meta, owner::of_dir(root))?;
+        durable::sync_dir(root)?;
+    }
+    Ok(meta)
+}
+
 /// The lock file. Readers make nothing: where there is none there is no writer of this version either.
 fn open_lock(root: &OwnedFd, access: Access) -> io::Result<Option<OwnedFd>> {
     let common = OFlags::NOFOLLOW | OFlags::CLOEXEC;
@@ -341,13 +374,13 @@ fn open_lock(root: &OwnedFd, access: Access) -> io::Result<Option<OwnedFd>> {
         Access::ReadOnly | Access::Snapshot => durable::open_dir(root, META, false)
             .and_then(|meta| fs::openat(meta, LOCK, OFlags::RDONLY | common, Mode::empty())),
         Access::ReadWrite => {
-            match fs::mkdirat(root, META, Mode::RWXU) {
-                Ok(()) | Err(Errno::EXIST) => {}
-                Err(errno) => return Err(errno.into()),
-            }
-            let meta = durable::open_dir(root, META, false)?;
+            let meta = make_meta(root)?;
             let flags = OFlags::RDWR | OFlags::CREATE | common;
-            fs::openat(&meta, LOCK, flags, Mode::RUSR | Mode::WUSR)
+            let lock = fs::openat(&meta, LOCK, flags, Mode::RUSR | Mode::WUSR);
+            if let Ok(lock) = &lock {
+                owner::give_found(lock, owner::of_dir(&meta))?;
+            }
+            lock
         }
     };
     match (opened, access) {

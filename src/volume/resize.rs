@@ -56,7 +56,9 @@ impl Volume {
                 preallocate: false,
                 overwrite: false,
             };
-            return Ok(site.claim(path)?.0);
+            let (place, claim) = site.claim(path)?;
+            claim.give_to_owner_of(self.place(), &place);
+            return Ok(place);
         }
         let place = Place::open(path)?;
         let earlier = copies::find(&place, &[])?;

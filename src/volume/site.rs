@@ -2,6 +2,8 @@
 //! nothing is taken back.
 use super::durable;
 use super::error::{Error, Result};
+use super::new_file::NewFile;
+use super::owner;
 use super::place::{COPIES, META, PRIMARY, Place};
 use rustix::fs::{self, AtFlags, Dir, FallocateFlags, Mode, OFlags};
 use rustix::io::Errno;
@@ -9,7 +11,7 @@ use std::fs::File;
 use std::io;
 use std::ops::Range;
 use std::os::fd::{AsFd, BorrowedFd};
-use std::os::unix::fs::{DirBuilderExt, FileExt, FileTypeExt};
+use std::os::unix::fs::{FileExt, FileTypeExt};
 use std::path::Path;
 
 /// Bytes at the start of a block device in which whoever used it left something: file systems, partition tables, LUKS.
@@ -34,7 +36,8 @@ pub enum Site {
 
 /// A place that is being made into a volume.
 pub(super) struct Claim {
-    made: bool,
+    /// What was not there before.
+    made: Option<NewFile>,
 }
 
 impl Site {
@@ -55,29 +58,37 @@ impl Site {
 }
 
 impl Claim {
+    /// Gives a backup that root made to the owner of its directory, if the volume is that person's.
+    pub(super) fn give_to_owner_of(&self, volume: &Place, made: &Place) {
+        if let Some(new) = &self.made {
+            // Where that fails root has the backup, and says so nowhere: it is one all the same.
+            let _ = owner::give_beside(made.as_fd(), new.dir(), volume.owner());
+        }
+    }
+
     /// Takes back what was made, and the header copies that may have been written.
     pub(super) fn take_back(self, place: &Place) {
-        let path = place.path();
-        match place.length() {
-            None => {
+        match (place.length(), self.made) {
+            (None, made) => {
                 empty(place.as_fd());
-                if self.made {
-                    let _ = std::fs::remove_dir(path);
+                if let Some(made) = made {
+                    made.take_back(place.as_fd());
                 }
             }
-            Some(_) if self.made => drop(std::fs::remove_file(path)),
-            Some(_) => (0..COPIES).for_each(|index| drop(place.destroy_copy(index))),
+            (Some(_), Some(made)) => made.take_back(place.as_fd()),
+            (Some(_), None) => (0..COPIES).for_each(|index| drop(place.destroy_copy(index))),
         }
     }
 }
 
 fn directory(path: &Path) -> Result<(Place, Claim)> {
-    let made = match std::fs::DirBuilder::new().mode(0o700).create(path) {
-        Ok(()) => true,
-        Err(e) if e.kind() == io::ErrorKind::AlreadyExists && path.is_dir() => false,
-        Err(e) => return Err(refused(path, e)),
+    let new = NewFile::at(path);
+    let made = new.and_then(|new| Ok((new.directory()?, new)));
+    let (place, made) = match made {
+        Ok((dir, new)) => (Place::of(path, dir)?, Some(new)),
+        Err(Errno::EXIST) if path.is_dir() => (Place::open(path)?, None),
+        Err(errno) => return Err(refused(path, errno.into())),
     };
-    let place = Place::open(path)?;
     check_empty(&place)?;
     Ok((place, Claim { made }))
 }
@@ -119,24 +130,25 @@ fn empty(root: BorrowedFd<'_>) {
 
 fn file(path: &Path, size: Option<u64>, preallocate: bool) -> Result<(Place, Claim)> {
     let size = size.ok_or(Error::NoSize)?;
-    let flags = OFlags::RDWR | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
-    let made = match fs::open(path, flags, Mode::RUSR | Mode::WUSR) {
+    let made = NewFile::at(path).and_then(|new| Ok((new.file()?, new)));
+    let (file, new) = match made {
         Ok(made) => made,
         Err(Errno::EXIST) if path.is_dir() => return Err(Error::WrongType(path.to_owned())),
         Err(Errno::EXIST) => return Err(Error::NotEmpty(path.to_owned())),
         Err(errno) => return Err(refused(path, errno.into())),
     };
     let sized = match preallocate {
-        true => take_space(&made, 0..size),
-        false => fs::ftruncate(&made, size).map_err(io::Error::from),
+        true => take_space(&file, 0..size),
+        false => fs::ftruncate(&file, size).map_err(io::Error::from),
     };
-    let opened = sized
+    let place = sized
         .map_err(Error::io(path))
-        .and_then(|()| Place::open(path));
-    if opened.is_err() {
-        let _ = std::fs::remove_file(path);
+        .and_then(|()| file.try_clone().map_err(Error::io(path)))
+        .and_then(|file| Place::of(path, file.into()));
+    if place.is_err() {
+        new.take_back(&file);
     }
-    Ok((opened?, Claim { made: true }))
+    Ok((place?, Claim { made: Some(new) }))
 }
 
 /// Takes a file's space from the disk. exFAT and old NFS have no call for it: there zeros are written, beyond the end only.
@@ -171,8 +183,12 @@ fn device(path: &Path, size: Option<u64>, overwrite: bool) -> Result<(Place, Cla
     if !overwrite && start[..read].iter().any(|byte| *byte != 0) {
         return Err(Error::DeviceHolds(path.to_owned()));
     }
-    drop(alone);
-    Ok((Place::open(path)?, Claim { made: false }))
+    // It stays open like this: until the volume is made, nobody mounts what was there.
+    let place = Place::of(path, alone.into())?;
+    match place.is_device() {
+        true => Ok((place, Claim { made: None })),
+        false => Err(Error::WrongType(path.to_owned())),
+    }
 }
 
 fn block_device(path: &Path) -> bool {

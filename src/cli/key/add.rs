@@ -132,7 +132,7 @@ fn add_computer(
         &keyfile.slot,
         "keyfile for another computer, disclosed",
     )?;
-    kit::write_new(file, keyfile.encode().expose())?;
+    kit::write_new(file, keyfile.encode().expose(), volume.place().owner())?;
     outln!(
         "keyfile {} for {computer} written to {}; whoever has it opens the volume",
         uuid::text(&keyfile.slot),

@@ -12,6 +12,7 @@ use crate::volume::same_disk::{SameDisk, same_disk};
 use crate::volume::{Header, RecoveryPassword, date, uuid};
 use clap::Args;
 use std::fs::File;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use zeroize::Zeroizing;
 
@@ -85,7 +86,7 @@ impl SheetArgs {
             return Ok(());
         };
         let format = format(file)?;
-        kit::write_new(file, sheet.render(format).as_bytes())?;
+        kit::write_new(file, sheet.render(format).as_bytes(), sheet.owner())?;
         if matches!(format, Format::Pdf) && !sheet.is_latin() {
             message::warning("PDF's own fonts have Latin letters only: a ? stands for others");
             message::hint("a sheet that ends in .html or .svg shows them all");
@@ -99,6 +100,11 @@ impl SheetArgs {
 }
 
 impl Sheet<'_> {
+    /// Whose the volume is.
+    pub fn owner(&self) -> Option<u32> {
+        std::fs::metadata(self.volume).ok().map(|there| there.uid())
+    }
+
     /// As plain text.
     pub fn text(&self) -> Zeroizing<String> {
         self.render(Format::Text)

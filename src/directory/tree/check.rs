@@ -346,7 +346,7 @@ impl Run<'_> {
             return Ok(None);
         }
         let own = self.tree.own.as_fd();
-        match self.tree.backing().mkdir(own, LOST, 0o700) {
+        match self.tree.backing().mkdir_own(own, LOST) {
             Ok(()) | Err(Errno::EXIST) => {}
             Err(errno) => return Err(errno.into()),
         }

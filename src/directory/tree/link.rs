@@ -93,7 +93,7 @@ impl Directory {
             .map_err(|_| Error::Invalid)?;
         let folder = self.long_folder()?;
         crate::sys::umask::set(0);
-        let file = self.backing().create(folder.as_fd(), &name, 0o600)?;
+        let file = self.backing().create_own(folder.as_fd(), &name)?;
         self.backing().write(file.as_fd(), &sealed, 0)?;
         self.backing().sync(file.as_fd(), false)?;
         self.backing().sync_dir(folder.as_fd())?;
@@ -106,7 +106,7 @@ impl Directory {
             return Ok(folder.clone());
         }
         crate::sys::umask::set(0);
-        match self.backing().mkdir(self.own.as_fd(), FOLDER, 0o700) {
+        match self.backing().mkdir_own(self.own.as_fd(), FOLDER) {
             Ok(()) | Err(Errno::EXIST) => {}
             Err(errno) => return Err(errno.into()),
         }

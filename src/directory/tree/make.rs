@@ -227,7 +227,7 @@ impl Directory {
             Err(errno) => return Err(errno.into()),
         }
         umask::set(0);
-        let file = self.backing().create(handle, &new, 0o600)?;
+        let file = self.backing().create_own(handle, &new)?;
         self.backing().write(file.as_fd(), &side.content, 0)?;
         self.backing().sync(file.as_fd(), false)?;
         self.backing()
