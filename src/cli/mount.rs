@@ -6,7 +6,9 @@ use super::{Code, Common, Error, Result};
 use crate::{
     fuse,
     recover::{self, How},
-    volume::{self, Access, Keystore, Mountable, Rollback},
+    volume::{
+        self, Access, CopyReport, Keystore, MountLock, Mountable, Opened, Rollback, Volume, Witness,
+    },
 };
 use clap::Args;
 use std::ffi::OsString;
@@ -69,6 +71,21 @@ fn from_helper(arguments: &[OsString]) -> Result<(MountArgs, Common)> {
     Ok((args, Common::default()))
 }
 
+/// Unlocks a volume by hand, in the process that is going to serve the mount; told whether the mount only reads.
+pub type ByHand<'a> = &'a dyn Fn(bool) -> Result<crate::volume::Volume>;
+
+/// As [`run`], of a volume that is unlocked by hand. It needs no keystore.
+#[cfg(not(feature = "fuse"))]
+pub fn by_hand(args: &MountArgs, common: &Common, _: ByHand<'_>) -> Result<ExitCode> {
+    run(args, common)
+}
+
+/// As [`run`], of a volume that is unlocked by hand. It needs no keystore.
+#[cfg(feature = "fuse")]
+pub fn by_hand(args: &MountArgs, common: &Common, unlock: ByHand<'_>) -> Result<ExitCode> {
+    mount(args, common, Some(unlock))
+}
+
 /// Runs `cryptfs mount`.
 #[cfg(not(feature = "fuse"))]
 pub fn run(_: &MountArgs, _: &Common) -> Result<ExitCode> {
@@ -83,6 +100,11 @@ pub fn run(_: &MountArgs, _: &Common) -> Result<ExitCode> {
 /// Runs `cryptfs mount`.
 #[cfg(feature = "fuse")]
 pub fn run(args: &MountArgs, common: &Common) -> Result<ExitCode> {
+    mount(args, common, None)
+}
+
+#[cfg(feature = "fuse")]
+fn mount(args: &MountArgs, common: &Common, by_hand: Option<ByHand<'_>>) -> Result<ExitCode> {
     let mut options = fuse::MountOptions::default();
     for list in &args.options {
         options.add(list).map_err(fuse::Error::from)?;
@@ -92,7 +114,11 @@ pub fn run(args: &MountArgs, common: &Common) -> Result<ExitCode> {
         return Ok(ExitCode::SUCCESS);
     }
     let point = fuse::mountpoint::check(&args.mountpoint, &args.volume, &options)?;
-    let keystore = Keystore::open(common.keystore.as_deref().or(options.keystore.as_deref()))?;
+    let keystore = Keystore::open(common.keystore.as_deref().or(options.keystore.as_deref()));
+    let keystore = match by_hand {
+        Some(_) => keystore.ok(),
+        None => Some(keystore?),
+    };
     let source = args
         .volume
         .canonicalize()
@@ -108,7 +134,7 @@ pub fn run(args: &MountArgs, common: &Common) -> Result<ExitCode> {
         None => None,
     };
     let code = fuse::daemon::run(args.foreground, log, |ready| {
-        match serve(args, &keystore, &point, &options, ready) {
+        match serve(args, keystore.as_ref(), by_hand, &point, &options, ready) {
             Ok(()) => 0,
             Err(error) => {
                 message::error(&error);
@@ -123,7 +149,8 @@ pub fn run(args: &MountArgs, common: &Common) -> Result<ExitCode> {
 #[cfg(feature = "fuse")]
 fn serve(
     args: &MountArgs,
-    keystore: &Keystore,
+    keystore: Option<&Keystore>,
+    by_hand: Option<ByHand<'_>>,
     point: &Path,
     options: &fuse::MountOptions,
     ready: fuse::daemon::Ready,
@@ -141,7 +168,11 @@ fn serve(
             Rollback::Refuse
         },
     };
-    let mut mounting = open(&args.volume, keystore, unlock, options)?;
+    let mut mounting = match (by_hand, keystore) {
+        (Some(by_hand), keystore) => opened_by_hand(by_hand, keystore, unlock.access)?,
+        (None, Some(keystore)) => open(&args.volume, keystore, unlock, options)?.into(),
+        (None, None) => return Err(volume::Error::KeystoreUnknown.into()),
+    };
     for copy in &mounting.repaired {
         message::warning(format_args!(
             "header copy {} was {}; it is good again",
@@ -155,15 +186,19 @@ fn serve(
     let _lock = mounting.lock;
     let how = How {
         read_only,
-        generation: mounting.witness.generation(),
-        accept_rollback: args.accept_rollback,
+        generation: mounting.witness.as_ref().map_or(0, Witness::generation),
+        // Who unlocks by hand to read has a reason: a backup, an old disk.
+        accept_rollback: args.accept_rollback || (by_hand.is_some() && read_only),
         snapshot: options.snapshot.clone(),
         ..How::default()
     };
     let file_system = recover::file_system(mounting.opened, &how)?;
     // What only reads does not move the image on.
     let mut note = || {
-        if !read_only && let Err(error) = mounting.witness.saw(file_system.generation(), keystore) {
+        if let Some(witness) = mounting.witness.as_mut().filter(|_| !read_only)
+            && let Some(keystore) = keystore
+            && let Err(error) = witness.saw(file_system.generation(), keystore)
+        {
             message::warning(format_args!("the keystore could not be updated: {error}"));
         }
     };
@@ -171,6 +206,65 @@ fn serve(
     let served = fuse::serve(file_system.clone(), point, options, || ready.signal());
     note();
     Ok(served?)
+}
+
+/// A volume that is about to be mounted, with or without a keystore.
+#[cfg(feature = "fuse")]
+struct Mounting {
+    opened: Opened,
+    lock: MountLock,
+    witness: Option<Witness>,
+    repaired: Vec<CopyReport>,
+    warnings: Vec<String>,
+}
+
+#[cfg(feature = "fuse")]
+impl From<Mountable> for Mounting {
+    fn from(mountable: Mountable) -> Self {
+        Self {
+            opened: mountable.opened,
+            lock: mountable.lock,
+            witness: Some(mountable.witness),
+            repaired: mountable.repaired,
+            warnings: mountable.warnings,
+        }
+    }
+}
+
+/// Opens a volume with what a person has in hand.
+#[cfg(feature = "fuse")]
+fn opened_by_hand(
+    unlock: ByHand<'_>,
+    keystore: Option<&Keystore>,
+    access: Access,
+) -> Result<Mounting> {
+    let mut volume: Volume = unlock(access != Access::ReadWrite)?;
+    let lock = volume.place().lock(access)?;
+    if let Some(keystore) = keystore {
+        let belongs = &recover::may_repair;
+        return Ok(Mountable::of(volume, lock, keystore, access, belongs)?.into());
+    }
+    let mut warnings = volume.header().attention();
+    let mut repaired = Vec::new();
+    if access == Access::ReadWrite {
+        match volume.header().unknown_ro_compat() {
+            0 => {}
+            unknown => return Err(volume::Error::ReadOnlyFeatures(unknown).into()),
+        }
+        if recover::may_repair(&volume)? {
+            match volume.repair_copies() {
+                Ok(done) => repaired = done,
+                Err(e) => warnings.push(format!("header copies could not be repaired: {e}")),
+            }
+        }
+    }
+    Ok(Mounting {
+        warnings,
+        opened: volume.into_opened()?,
+        lock,
+        witness: None,
+        repaired,
+    })
 }
 
 /// Opens the volume. One that was unmounted a moment ago may still be written to by its daemon, which umount(8) does not wait

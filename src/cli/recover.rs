@@ -22,7 +22,7 @@ use salvage::salvage;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use unlock::{by_keyfile, enrol, tell_repaired, unlock, verify};
+use unlock::{Due, by_keyfile, enrol, tell_repaired, unlock, verify};
 
 /// Arguments of `cryptfs recover`.
 #[derive(Args, Clone, Debug)]
@@ -68,6 +68,10 @@ struct What {
     /// Where a unit fails its check, write what it decrypts to and not zeros; it is reported as lost all the same
     #[arg(long, requires = "salvage")]
     unverified: bool,
+    /// Also restore set-user-ID and set-group-ID bits, device nodes, and attributes of the namespaces security and trusted:
+    /// only from a volume that nobody else could write to
+    #[arg(long, requires = "salvage")]
+    privileges: bool,
     /// Report each file as a line of JSON
     #[arg(long, requires = "salvage")]
     json: bool,
@@ -90,7 +94,7 @@ struct What {
 
 /// Runs `cryptfs recover`.
 pub fn run(args: &RecoverArgs, common: &Common) -> Result<ExitCode> {
-    let keystore = existing_keystore(common)?;
+    let keystore = existing_keystore(common);
     let what = &args.what;
     let locked = open(what, keystore.as_ref())?;
     if let Some(to) = &what.salvage {
@@ -98,31 +102,44 @@ pub fn run(args: &RecoverArgs, common: &Common) -> Result<ExitCode> {
         let volume = volume.map_or_else(|| unlock(&locked, what, keystore.as_ref()), Ok)?;
         return salvage(volume, to, what);
     }
-    let mut volume = unlock(&locked, what, keystore.as_ref())?;
-    must_belong(&mut volume)?;
+    let proven = || -> Result<Volume> {
+        let mut volume = unlock(&locked, what, keystore.as_ref())?;
+        must_belong(&mut volume)?;
+        Ok(volume)
+    };
     if what.verify {
-        return verify(volume, keystore.as_ref());
+        return verify(proven()?, keystore.as_ref());
     }
-    enrol(volume, args, common)?;
-    match &args.mountpoint {
-        None => Ok(ExitCode::SUCCESS),
-        Some(mountpoint) => {
-            let args = mount::MountArgs {
-                volume: what.volume.clone(),
-                mountpoint: mountpoint.clone(),
-                options: args.options.clone(),
-                foreground: false,
-                log: None,
-                accept_rollback: false,
-            };
-            mount::run(&args, common)
+    let Some(mountpoint) = &args.mountpoint else {
+        enrol(&mut proven()?, args, common, Due::Told)?;
+        return Ok(ExitCode::SUCCESS);
+    };
+    let mount = mount::MountArgs {
+        volume: what.volume.clone(),
+        mountpoint: mountpoint.clone(),
+        options: args.options.clone(),
+        foreground: false,
+        log: None,
+        accept_rollback: false,
+    };
+    mount::by_hand(&mount, common, &|read_only| {
+        let mut volume = proven()?;
+        // Mounted for reading only, nothing is written: the medium may not take it, or may have to stay as it is.
+        if !read_only && let Err(error) = enrol(&mut volume, args, common, Due::ByMount) {
+            message::warning(format_args!(
+                "this computer will not unlock the volume by itself: {error}"
+            ));
+            if let Some(hint) = error.hint() {
+                message::hint(hint);
+            }
         }
-    }
+        Ok(volume)
+    })
 }
 
 /// Runs `cryptfs-recover`: it leaves no keyfile on the rescue system.
 pub fn rescue(args: &RescueArgs, common: &Common) -> Result<ExitCode> {
-    let keystore = existing_keystore(common)?;
+    let keystore = existing_keystore(common);
     let what = &args.what;
     let locked = open(what, keystore.as_ref())?;
     let mut volume = unlock(&locked, what, None)?;
@@ -155,12 +172,16 @@ pub fn must_belong(volume: &mut Volume) -> Result<()> {
     ))
 }
 
-/// A missing keystore is why people are here.
-fn existing_keystore(common: &Common) -> Result<Option<Keystore>> {
+/// The keystore, if there is one that can be used. A missing keystore is why people are here, and one that is damaged or
+/// open to others must not stop them either: what it holds is not needed.
+fn existing_keystore(common: &Common) -> Option<Keystore> {
     match Keystore::open(common.keystore.as_deref()) {
-        Ok(keystore) => Ok(Some(keystore)),
-        Err(volume::Error::KeystoreMissing(_) | volume::Error::KeystoreUnknown) => Ok(None),
-        Err(error) => Err(error.into()),
+        Ok(keystore) => Some(keystore),
+        Err(volume::Error::KeystoreMissing(_) | volume::Error::KeystoreUnknown) => None,
+        Err(error) => {
+            message::warning(format_args!("going on without the keystore: {error}"));
+            None
+        }
     }
 }
 

@@ -36,7 +36,7 @@ pub fn find(path: &Path, search: &Search<'_>) -> Result<Locked> {
             of_kit.into_iter().collect()
         }
         Err(Error::HeaderLost { .. } | Error::NotAVolume(_)) => {
-            last_seen_at(path, keystore, search.id)?
+            last_seen_at(path, keystore, search.id)
         }
         Err(_) => return found,
     };
@@ -60,14 +60,15 @@ pub fn find(path: &Path, search: &Search<'_>) -> Result<Locked> {
 }
 
 /// The keystore's volumes that were last seen at this path, or whose ID begins as asked.
-fn last_seen_at(path: &Path, keystore: &Keystore, id: Option<&str>) -> Result<Vec<Uuid>> {
+fn last_seen_at(path: &Path, keystore: &Keystore, id: Option<&str>) -> Vec<Uuid> {
     let here = std::path::absolute(path).ok();
-    let mut volumes = keystore.volumes()?;
+    // A keystore that cannot be listed helps as little as none.
+    let mut volumes = keystore.volumes().unwrap_or_default();
     volumes.retain(|volume| match id {
         Some(prefix) => uuid::has_prefix(volume, prefix),
         None => here
             .as_ref()
             .is_some_and(|here| keystore.places(volume).contains(here)),
     });
-    Ok(volumes)
+    volumes
 }

@@ -73,7 +73,7 @@ impl Keystore {
     /// Opens the keystore; [`Error::KeystoreMissing`] if there is none.
     pub fn open(explicit: Option<&Path>) -> Result<Self> {
         let path = Self::locate(explicit)?;
-        let dir = match durable::open_dir(fs::CWD, &path, false) {
+        let dir = match open_own(&path) {
             Err(rustix::io::Errno::NOENT) => return Err(Error::KeystoreMissing(path)),
             other => other.map_err(Error::sys(&path))?,
         };
@@ -298,6 +298,23 @@ impl Keystore {
         let name = name(stem, kind);
         let target = Target::inside(self.dir.as_fd(), &name);
         durable::replace(&target, bytes).map_err(Error::io(&self.path.join(&name)))
+    }
+}
+
+/// Opens a directory. A symbolic link to it is followed where it belongs to root, to whom this process runs for, or to the
+/// owner of the directory: whoever put that link there could have put the directory there.
+fn open_own(path: &Path) -> rustix::io::Result<OwnedFd> {
+    use rustix::io::Errno;
+    let refused = match durable::open_dir(fs::CWD, path, false) {
+        Err(errno @ (Errno::LOOP | Errno::NOTDIR)) => errno,
+        opened => return opened,
+    };
+    let link = fs::lstat(path)?.st_uid;
+    let dir = durable::open_dir(fs::CWD, path, true)?;
+    let owner = fs::fstat(&dir)?.st_uid;
+    match [0, geteuid().as_raw(), owner].contains(&link) {
+        true => Ok(dir),
+        false => Err(refused),
     }
 }
 

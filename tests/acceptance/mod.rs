@@ -3,6 +3,7 @@
 mod copies;
 mod identity;
 mod leaks;
+mod recover;
 mod refusals;
 mod umount;
 

@@ -468,3 +468,52 @@ fn a_damaged_image_comes_out_but_for_what_lay_in_the_damage() {
     assert!(hit > 20, "{hit}");
     assert!(above < 4, "{above}");
 }
+
+/// Recovery is for those who have no keystore: one that is open to others, or no directory, must not stop them.
+#[test]
+fn a_keystore_that_cannot_be_used_stops_no_recovery() {
+    let (bench, password, _) = Bench::with_volume();
+    fill(&bench);
+    let keys = bench.path("keys");
+    let spoil: [&dyn Fn(); 2] = [
+        &|| std::fs::set_permissions(&keys, PermissionsExt::from_mode(0o755)).expect("opened"),
+        &|| {
+            std::fs::remove_dir_all(&keys).expect("removed");
+            std::fs::write(&keys, "no directory").expect("written");
+        },
+    ];
+    for (round, spoil) in spoil.iter().enumerate() {
+        spoil();
+        let [first, second] = ["a", "b"].map(|name| format!("out {name}{round}"));
+        for said in [
+            bench.cryptfs(&["recover", "--salvage", &first, "volume"], &password),
+            bench.rescue(&["--salvage", &second, "volume"], &password),
+            bench.cryptfs(&["recover", "--verify", "volume"], &password),
+            bench.rescue(&["--verify", "volume"], &password),
+        ] {
+            assert_eq!(said.code, 0, "{}{}", said.out, said.err);
+            let warned = said.err.contains("going on without the keystore");
+            assert!(warned, "{}", said.err);
+        }
+        compare(&bench.path(&first));
+        compare(&bench.path(&second));
+    }
+}
+
+/// A keystore on another disk, behind a link: whose the link is decides.
+#[test]
+fn a_keystore_may_be_a_link_of_the_right_user() {
+    let (bench, password, _) = Bench::with_volume();
+    std::fs::rename(bench.path("keys"), bench.path("elsewhere")).expect("moved");
+    std::os::unix::fs::symlink("elsewhere", bench.path("keys")).expect("linked");
+    bench.cryptfs(&["check", "volume"], "").says(&[]);
+    let said = bench.cryptfs(&["recover", "volume"], &password);
+    said.says(&["unlocks the volume by itself again"]);
+    assert!(!said.err.contains("keystore:"), "{}", said.err);
+    if crate::needs::root("a link of another user") {
+        std::os::unix::fs::lchown(bench.path("keys"), Some(65534), Some(65534)).expect("owned");
+        bench
+            .cryptfs(&["check", "volume"], "")
+            .fails(8, &["Not a directory"]);
+    }
+}

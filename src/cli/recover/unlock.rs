@@ -1,7 +1,7 @@
 //! Unlocking by hand, and what follows from it.
 use super::*;
 use crate::printable::printable;
-use crate::volume::Header;
+use crate::volume::{Header, Protector};
 
 /// Says what is wanted, asks for it, and unlocks.
 pub fn unlock(locked: &Locked, what: &What, keystore: Option<&Keystore>) -> Result<Volume> {
@@ -42,9 +42,14 @@ pub fn unlock(locked: &Locked, what: &What, keystore: Option<&Keystore>) -> Resu
             protector: volume.map(Volume::opened_with),
             result,
         };
-        match volume {
-            Some(volume) => AuditLog::of(keystore).append_sealed(&volume.audit_key(), &event)?,
-            None => AuditLog::of(keystore).append(&event)?,
+        let log = AuditLog::of(keystore);
+        let logged = match volume {
+            Some(volume) => log.append_sealed(&volume.audit_key(), &event),
+            None => log.append(&event),
+        };
+        // Nothing is disclosed here: who has the password has it. A full or read-only disk does not keep them out.
+        if let Err(error) = logged {
+            message::warning(error);
         }
     }
     unlocked
@@ -110,8 +115,17 @@ pub fn verify(mut volume: Volume, keystore: Option<&Keystore>) -> Result<ExitCod
     Ok(ExitCode::SUCCESS)
 }
 
+/// Who says that a recovery password that was used should be replaced.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Due {
+    /// Enrolling.
+    Told,
+    /// The mount that follows: it always does.
+    ByMount,
+}
+
 /// Lets this computer unlock by itself again.
-pub fn enrol(mut volume: Volume, args: &RecoverArgs, common: &Common) -> Result<()> {
+pub fn enrol(volume: &mut Volume, args: &RecoverArgs, common: &Common, due: Due) -> Result<()> {
     let keystore = common.make_keystore()?;
     let bad: Vec<_> = volume
         .copies()
@@ -134,7 +148,7 @@ pub fn enrol(mut volume: Volume, args: &RecoverArgs, common: &Common) -> Result<
         "this computer unlocks the volume by itself again (keyfile {})",
         printable(&path)
     )?;
-    message::one_disk(&volume, &keystore);
+    message::one_disk(volume, &keystore);
     volume.annotate(Some(&keystore), &password, |p| {
         p.verified = date::now();
         // What a person typed may have been seen; a replacement that is being proven is not used up by that.
@@ -143,10 +157,8 @@ pub fn enrol(mut volume: Volume, args: &RecoverArgs, common: &Common) -> Result<
         }
     })?;
     let volume = volume.header();
-    if volume
-        .protectors()
-        .any(|p| p.id == password && p.state == ProtectorState::RotateDue)
-    {
+    let used = |p: &Protector| p.id == password && p.state == ProtectorState::RotateDue;
+    if due == Due::Told && volume.protectors().any(used) {
         message::hint(format_args!(
             "password {} was used: replace it with cryptfs key rotate {}",
             uuid::short(&password),
