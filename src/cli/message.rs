@@ -214,7 +214,8 @@ fn recover_hint(error: &recover::Error) -> Option<&'static str> {
         }
         R::NoJournal(_) => "name a new or empty directory",
         R::Shared { .. } => {
-            "name a directory that does not exist yet, or one that belongs to root and that nobody else can write to"
+            "name a directory that does not exist yet, or one that belongs to root and that nobody else can write to; on a \
+             disk that the desktop has mounted for a user all files are that user's: unmount it, and mount it as root"
         }
         R::Inside(_) => "name a directory elsewhere",
         R::Image(OpenError::RolledBack { .. }) => {
@@ -317,15 +318,16 @@ fn volume_hint(error: &volume::Error) -> Option<String> {
         V::NoFreeSlot(Some(slot)) => no_free_slot(slot),
         V::Contested(_) => "cryptfs recover VOLUME, with the recovery password of what lies there, puts its header back".to_owned(),
         V::PartlyWritten { .. } => "the change stands; run cryptfs check --repair once the disk can be written".to_owned(),
-        V::Audit { path, .. } => match path.parent() {
-            Some(dir) => format!(
-                "secrets are shown only when the log can be written; see to its directory, {}, and to whose the log is: \
-                 ls -l {}",
-                typed(dir),
-                typed(path)
-            ),
-            None => return None,
-        },
+        V::Audit { path, source } => {
+            let rule = "secrets are shown only when the log can be written";
+            match (path.parent(), permission_hint(source.raw_os_error())) {
+                (Some(dir), Some(_)) => {
+                    let (dir, log) = (typed(dir), typed(path));
+                    format!("{rule}: if it is root's, sudo chown --reference={dir} {log}")
+                }
+                _ => format!("{rule}; see to its directory"),
+            }
+        }
         V::OtherVolume { .. } => {
             "find the kit of this volume; if it is the header in the volume that is the wrong one, move cryptfs.volume, \
              .cryptfs/header.1 and .cryptfs/header.2 out of it first"

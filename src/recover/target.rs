@@ -36,7 +36,12 @@ pub(crate) fn open(path: &Path, volume: &Path, resume: bool) -> Result<OwnedFd> 
     }
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
     let dir = fs::openat(CWD, path, flags, Mode::empty()).map_err(Error::sys(path))?;
-    must_be_own(dir.as_fd(), path)?;
+    if let Err(error) = must_be_own(dir.as_fd(), path) {
+        if made.is_ok() {
+            let _ = std::fs::remove_dir(path); // on a disk whose files are all someone's
+        }
+        return Err(error);
+    }
     let mut entries = Dir::read_from(&dir).map_err(Error::sys(path))?;
     let other = |name: &[u8]| name != b"." && name != b"..";
     let is_empty = !entries.any(|e| e.is_ok_and(|e| other(e.file_name().to_bytes())));

@@ -54,16 +54,26 @@ pub fn to_file(file: File) {
     *SINK.lock() = Sink::File(file);
 }
 
-/// Opens a log for appending; a new one has mode 0600.
+/// Opens a log for appending; a new one has mode 0600. A symbolic link is followed only where it is root's or this user's own:
+/// root would write what happens in a mount to wherever someone else's link leads.
 ///
 /// # Errors
 /// It cannot be opened.
 pub fn open(path: &Path) -> io::Result<File> {
-    use std::os::unix::fs::OpenOptionsExt;
+    use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+    let link = std::fs::symlink_metadata(path).ok();
+    let link = link.filter(|there| there.file_type().is_symlink());
+    let own = [0, rustix::process::geteuid().as_raw()];
+    let follow = link.is_some_and(|link| own.contains(&link.uid()));
+    let flags = match follow {
+        true => rustix::fs::OFlags::empty(),
+        false => rustix::fs::OFlags::NOFOLLOW,
+    };
     File::options()
         .append(true)
         .create(true)
         .mode(0o600)
+        .custom_flags(flags.bits() as i32)
         .open(path)
 }
 

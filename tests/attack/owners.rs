@@ -29,8 +29,8 @@ fn foreign(bench: &Bench) -> Vec<PathBuf> {
     found
 }
 
-/// A bench of the user's with a volume; its recovery password. `None`: this user cannot run the program.
-fn volume(kind: &[&str]) -> Option<(Bench, String)> {
+/// A bench of the user's with a volume, and what `init` said. `None`: this user cannot run the program.
+fn volume(kind: &[&str]) -> Option<(Bench, Said)> {
     let bench = Bench::empty();
     chown(bench.path(""), Some(USER), Some(USER)).expect("given away");
     if as_user(&bench, &["--version"]).code != 0 {
@@ -43,13 +43,14 @@ fn volume(kind: &[&str]) -> Option<(Bench, String)> {
     std::fs::create_dir(bench.path("point")).expect("made");
     chown(bench.path("point"), Some(USER), Some(USER)).expect("given away");
     assert_eq!(foreign(&bench), [PathBuf::new(); 0]);
-    Some((bench, said.field("Recovery password:")))
+    Some((bench, said))
 }
 
 fn all_of_it(kind: &[&str]) {
-    let Some((bench, password)) = volume(kind) else {
+    let Some((bench, said)) = volume(kind) else {
         return;
     };
+    let password = said.field("Recovery password:");
     let root = |arguments: &[&str]| {
         let said = bench.cryptfs(arguments, &password);
         assert_eq!(said.code, 0, "{arguments:?}: {}{}", said.out, said.err);
@@ -93,6 +94,10 @@ fn all_of_it(kind: &[&str]) {
         let said = as_user(&bench, arguments);
         assert_eq!(said.code, 0, "{arguments:?}: {}{}", said.out, said.err);
     }
+    let id = said.field("Volume ID:");
+    let erased = bench.cryptfs(&["erase", "volume"], &id);
+    assert_eq!(erased.code, 0, "{}{}", erased.out, erased.err);
+    assert_eq!(foreign(&bench), [PathBuf::new(); 0]);
 }
 
 #[test]

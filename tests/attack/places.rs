@@ -46,3 +46,21 @@ fn what_a_command_made_is_not_opened_a_second_time() {
         assert_eq!(opens(&bench, name, command), 1, "{command:?}");
     }
 }
+
+/// The log of root's mount went to wherever a user's link led.
+#[test]
+fn a_log_is_not_written_through_the_link_of_another_user() {
+    if !needs::fuse() || !needs::root("a link of another user") {
+        return;
+    }
+    let bench = Bench::empty();
+    bench.init(&["volume"]).says(&[]);
+    std::fs::create_dir(bench.path("point")).expect("made");
+    std::fs::write(bench.path("passwd"), "root").expect("written");
+    std::os::unix::fs::symlink("passwd", bench.path("log")).expect("linked");
+    let link = bench.path("log");
+    std::os::unix::fs::lchown(&link, Some(65534), Some(65534)).expect("given away");
+    let mount = ["mount", "--log", "log", "volume", "point"];
+    bench.cryptfs(&mount, "").fails(1, &["symbolic links"]);
+    assert_eq!(std::fs::read(bench.path("passwd")).expect("read"), b"root");
+}

@@ -10,7 +10,7 @@ use std::io::IsTerminal;
 pub fn salvage(volume: Volume, to: &Path, what: &What) -> Result<ExitCode> {
     let _lock = volume.place().lock(Access::ReadOnly)?;
     let bar = Bar::bytes("copying");
-    on_interrupt(to, what)?;
+    on_interrupt()?;
     let job = Job {
         volume: &what.volume,
         to,
@@ -39,9 +39,9 @@ pub fn salvage(volume: Volume, to: &Path, what: &What) -> Result<ExitCode> {
             "{} entries are without what would give power over this computer: set-user-ID bits, device nodes, security attributes",
             summary.left_out
         ));
-        let (to, from) = (message::typed(to), message::typed(&what.volume));
-        message::hint(&format!(
-            "if nobody else could write to the volume: cryptfs recover --salvage {to} --resume --privileges {from}"
+        message::hint(format_args!(
+            "if nobody else could write to the volume: {}",
+            again(&["--resume", "--privileges"])
         ));
     }
     finish(&summary, what.json)
@@ -49,11 +49,10 @@ pub fn salvage(volume: Volume, to: &Path, what: &What) -> Result<ExitCode> {
 
 /// Ends at ctrl-C, wherever it is, and says how to go on: what is half done then is done again. The bar stays as it is: it may
 /// be locked by a report that nobody reads.
-fn on_interrupt(to: &Path, what: &What) -> Result<()> {
+fn on_interrupt() -> Result<()> {
     let failed = Error::io(Path::new("signals"));
     let signals = Signals::block(&[Signal::INT, Signal::TERM]).map_err(failed)?;
-    let (to, from) = (message::typed(to), message::typed(&what.volume));
-    let hint = format!("go on with --salvage {to} --resume {from}");
+    let hint = format!("go on with {}", again(&["--resume"]));
     std::thread::spawn(move || {
         if signals.wait().is_ok() {
             if std::io::stderr().is_terminal() {
@@ -64,6 +63,22 @@ fn on_interrupt(to: &Path, what: &What) -> Result<()> {
         }
     });
     Ok(())
+}
+
+/// This command once more, with options that it does not have yet. No argument is ever a secret.
+fn again(options: &[&str]) -> String {
+    let arguments: Vec<_> = std::env::args_os().collect();
+    let (program, rest) = match arguments.split_first() {
+        Some((program, rest)) => (Path::new(program).file_name(), rest),
+        None => (None, &[][..]),
+    };
+    let program = program.unwrap_or("cryptfs".as_ref());
+    let options = options.iter().map(AsRef::<std::ffi::OsStr>::as_ref);
+    let new = options.filter(|option| !rest.iter().any(|given| given == option));
+    let words = rest.iter().map(AsRef::as_ref).chain(new);
+    let words = std::iter::once(program).chain(words);
+    let typed: Vec<_> = words.map(|word| message::typed(Path::new(word))).collect();
+    typed.join(" ")
 }
 
 fn finish(summary: &Summary, as_json: bool) -> Result<ExitCode> {

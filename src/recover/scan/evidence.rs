@@ -36,26 +36,36 @@ pub struct Evidence {
     ids_known: BTreeSet<DirId>,
 }
 
-/// How often names are tried in directories that are not theirs, in each search. A name shows where it was given only by being
-/// opened with the id of each directory there is, and a hostile store may hold as many of both as it has inodes. What this
-/// costs is a few names of a volume that was taken apart: content is found by what it says of itself.
+/// How often one search may try names in directories that are not theirs. A name shows where it was given only by being opened
+/// with the id of each directory there is, and a hostile store may hold as many of both as it has inodes: without a bound the
+/// time grows with their product. Beyond it names are lost, and not content, which says of itself what it is.
 const TRIES: u64 = 1 << 24;
+/// How many more there are for each entry of the backing store: a large volume that was taken apart may take its time.
+const FOR_EACH: u64 = 512;
 /// How many entries are tried to recognize the directory that they lie in.
 const ENTRIES: usize = 64;
 
 /// What a search may still try.
-pub struct Tries(u64);
+pub struct Tries {
+    left: u64,
+    /// The directory that was right last: what was moved was moved together.
+    last: Option<DirId>,
+}
 
 impl Tries {
     /// Of one search.
-    pub fn new() -> Self {
-        Self(TRIES)
+    pub fn new(walk: &Walk) -> Self {
+        let entries = (walk.dirs.len() + walk.items.len()) as u64;
+        Self {
+            left: TRIES + FOR_EACH * entries,
+            last: None,
+        }
     }
 
     /// True for as long as there are any left.
     fn next(&mut self) -> bool {
-        self.0 = self.0.saturating_sub(1);
-        self.0 > 0
+        self.left = self.left.saturating_sub(1);
+        self.left > 0
     }
 }
 
@@ -162,7 +172,7 @@ impl Evidence {
         for dir in walk.dirs.iter().skip(1) {
             below.entry(dir.parent).or_default().push(&dir.entry);
         }
-        let mut tries = Tries::new();
+        let mut tries = Tries::new(look.walk);
         for dir in 0..walk.dirs.len() {
             if self.ids[dir].is_some() || walk.dirs[dir].entry.to_bytes() == b"lost+found" {
                 continue;
@@ -200,7 +210,7 @@ impl Evidence {
 
     /// Directories that lie elsewhere under their own name: the name tells which directory they were in.
     fn find_moved(&mut self, look: &mut Look<'_>) {
-        let mut tries = Tries::new();
+        let mut tries = Tries::new(look.walk);
         let walk = look.walk;
         for (index, dir) in walk.dirs.iter().enumerate().skip(1) {
             let Some(id) = self.ids[index].filter(|id| !self.places.contains_key(id)) else {
@@ -221,8 +231,15 @@ impl Evidence {
         tries: &mut Tries,
     ) -> Option<(DirId, Vec<u8>)> {
         let sealed = look.at(dir, entry)?;
-        let mut ids = self.ids_known.iter().take_while(|_| tries.next());
-        ids.find_map(|id| Some((*id, sealed.open(*id)?)))
+        let last = tries.last.take();
+        let mut ids = last.iter().chain(&self.ids_known);
+        let mut found = ids
+            .by_ref()
+            .take_while(|_| tries.next())
+            .filter_map(|id| Some((*id, sealed.open(*id)?)));
+        let found = found.next();
+        tries.last = found.as_ref().map(|(id, _)| *id).or(last);
+        found
     }
 }
 

@@ -84,7 +84,7 @@ impl Plan {
             walk: &walk,
             evidence: &evidence,
             look: Look::new(source, &walk)?,
-            tries: Tries::new(),
+            tries: Tries::new(&walk),
             known: HashMap::from([(source.root_id, (0, Placed::Name))]),
             taken: HashMap::new(),
             dirs: Dirs::new(),
