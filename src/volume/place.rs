@@ -75,7 +75,7 @@ impl Place {
         let opened = if kind.is_dir() {
             durable::open_dir(fs::CWD, path, true)
         } else if kind.is_file() || kind.is_block_device() {
-            open_image(path)
+            open_image(path, kind.is_file())
         } else {
             return Err(Error::WrongType(path.to_owned()));
         };
@@ -333,15 +333,20 @@ fn image_offset(index: usize, length: u64) -> io::Result<u64> {
     }
 }
 
-/// For writing where that is allowed.
-fn open_image(path: &Path) -> rustix::io::Result<OwnedFd> {
-    // A FIFO that has taken its place does not block.
-    let common = OFlags::CLOEXEC | OFlags::NONBLOCK;
-    let open = |access| fs::open(path, access | common, Mode::empty());
-    match open(OFlags::RDWR) {
+/// For writing where that is allowed. A FIFO that has taken a file's place meanwhile does not block. A device is opened as it
+/// is: some that take media look for one only without O_NONBLOCK.
+fn open_image(path: &Path, is_file: bool) -> rustix::io::Result<OwnedFd> {
+    let wait = match is_file {
+        true => OFlags::NONBLOCK,
+        false => OFlags::empty(),
+    };
+    let open = |access| fs::open(path, access | wait | OFlags::CLOEXEC, Mode::empty());
+    let opened = match open(OFlags::RDWR) {
         Err(Errno::ROFS | Errno::ACCESS | Errno::PERM) => open(OFlags::RDONLY),
         other => other,
-    }
+    }?;
+    fs::fcntl_setfl(&opened, fs::fcntl_getfl(&opened)? - OFlags::NONBLOCK)?;
+    Ok(opened)
 }
 
 /// An image that [`open_image`] could open for reading only takes no writer: it would hear of it when it is too late.
