@@ -73,6 +73,10 @@ fn check(args: &CheckArgs, common: &Common) -> Result<Answer> {
     let mut volume = locked.unlock_proven(&keystore, Rollback::Refuse, &recover::belongs)?;
     let mut bad = volume.copies().to_vec();
     bad.retain(|copy| !copy.is_good());
+    if args.repair {
+        volume.must_be_writable()?;
+        recover::prove_size(&mut volume)?;
+    }
     let repaired = match args.repair {
         true => volume.repair_copies(),
         false => Ok(Vec::new()),

@@ -35,9 +35,11 @@ pub enum Keeper {
 pub fn open(path: &Path, keystore: &Keystore) -> Result<Kept> {
     let locked = Locked::open(path)?;
     let lock = locked.place().lock(Access::ReadWrite);
-    let volume = unlock(&locked, keystore)?;
+    let mut volume = unlock(&locked, keystore)?;
     let keeper = match lock {
         Ok(lock) => {
+            volume.must_be_writable()?;
+            recover::prove_size(&mut volume)?;
             let opened = volume.share()?;
             let witness = Witness::of(&opened, keystore);
             let how = How {

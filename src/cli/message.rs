@@ -201,6 +201,7 @@ fn recover_code(error: &recover::Error) -> Code {
             Code::Damage
         }
         R::Image(OpenError::Size) => Code::Usage,
+        R::Keys(_) => Code::Header,
         R::Image(OpenError::NoSnapshot) => Code::Place,
         R::Image(OpenError::Fs(_)) | R::FileSystem(_) | R::Io { .. } => Code::Failure,
     }
@@ -232,6 +233,7 @@ fn recover_hint(error: &recover::Error) -> Option<&'static str> {
         }
         R::Image(OpenError::NoSnapshot) => "cryptfs snapshot list IMAGE shows them",
         R::Image(OpenError::Fs(_)) => "cryptfs recover --salvage DEST copies out what can be read",
+        R::Keys(_) => "put a good header back with cryptfs header restore VOLUME FILE",
         R::NotAnImage => "back up a directory volume by copying its directory",
         R::FileSystem(error) => return permission_hint(Some(error.errno())),
         R::Image(OpenError::Size) | R::NoSnapshots | R::Io { .. } => return None,

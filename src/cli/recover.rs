@@ -159,7 +159,7 @@ pub fn rescue(args: &RescueArgs, common: &Common) -> Result<ExitCode> {
 pub fn must_belong(volume: &mut Volume) -> Result<()> {
     if belongs(volume)? {
         volume.prove();
-        return Ok(());
+        return Ok(recover::prove_size(volume)?);
     }
     let (id, path) = (uuid::text(&volume.header().uuid), volume.place().path());
     Err(Error::told(

@@ -56,5 +56,5 @@ mod xattr;
 pub use backup::HOLDER;
 pub use check::check;
 pub use filesystem::Image;
-pub use open::{OpenError, Options, format};
+pub use open::{OpenError, Options, format, prove_size};
 pub use survey::Survey;

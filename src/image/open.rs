@@ -179,6 +179,19 @@ pub(super) fn open(fd: OwnedFd, keys: Arc<Keys>, options: &Options) -> Result<Co
     Ok(core)
 }
 
+/// Proves that a file or device is an image of these keys, and has all the bytes that its newest superblock counts.
+pub fn prove_size(fd: OwnedFd, keys: Arc<Keys>) -> Result<(), OpenError> {
+    let device = Device::new(fd, false, None)?;
+    let found = device.length()?;
+    let pages = Pages::new(device, keys);
+    let all = Superblock::read_all(&pages)?;
+    let (newest, _) = all.first().ok_or(OpenError::NoSuperblock)?;
+    match newest.pages * layout::PAGE as u64 {
+        wanted if found < wanted => Err(OpenError::Cut { found, wanted }),
+        _ => Ok(()),
+    }
+}
+
 /// A superblock and its tag.
 type Tagged = (Superblock, [u8; TAG]);
 

@@ -33,6 +33,9 @@ pub enum Error {
     /// The volume's root cannot be read.
     #[error("the volume cannot be read: {0}")]
     FileSystem(#[from] fs::Error),
+    /// An authentic header holds no usable keys.
+    #[error(transparent)]
+    Keys(crate::volume::Error),
     /// An image does not open.
     #[error(transparent)]
     Image(#[from] OpenError),

@@ -19,7 +19,7 @@ pub mod verdict;
 
 pub use error::{Error, Result};
 pub use find::{Search, find};
-pub use open::{How, belongs, directory, file_system, image, may_repair};
+pub use open::{How, belongs, directory, file_system, image, may_repair, prove_size};
 pub use salvage::{Job, salvage};
 pub use scan::Placed;
 pub use verdict::{Outcome, Summary, Verdict};

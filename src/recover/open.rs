@@ -80,6 +80,17 @@ pub fn directory(opened: Opened, read_only: bool) -> fs::Result<Directory> {
     Directory::open(root, Arc::new(opened.keys), options, Backing::default())
 }
 
+/// Proves, before a header is written into an image, that it has all the bytes that its file system counts.
+pub fn prove_size(volume: &mut Volume) -> Result<()> {
+    if volume.header().kind == Kind::Image {
+        let opened = volume.share().map_err(Error::Keys)?;
+        let fd = opened.place.as_fd().try_clone_to_owned();
+        image::prove_size(fd.map_err(fs::Error::from)?, Arc::new(opened.keys))?;
+    }
+    volume.end_is_proven();
+    Ok(())
+}
+
 /// Whether an unlocked header is the header of what lies here. One that came from a keystore or a kit, or that was put
 /// over the volume's own copies, may be another volume's, whose key fits it as well: then not a single name opens.
 /// Written over the right one's place, it would make every file unreadable.
@@ -91,7 +102,11 @@ pub fn belongs(volume: &Volume) -> crate::volume::Result<bool> {
     }
     let place = volume.place().try_clone()?;
     if place.kind() == Kind::Image {
-        return Ok(image(volume.share()?, &How::to_read()).is_ok());
+        // That it is shorter than it says proves that it is the one: `prove_size` names that error.
+        return Ok(matches!(
+            image(volume.share()?, &How::to_read()),
+            Ok(_) | Err(Error::Image(image::OpenError::Cut { .. }))
+        ));
     }
     let bare = is_bare(&place).map_err(crate::volume::Error::sys(place.path()))?;
     let opened = volume.share()?;

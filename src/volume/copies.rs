@@ -215,9 +215,14 @@ impl Found {
 /// Writes a header to all copies: backups first, then the primary. Nothing has changed if the first write fails; once one
 /// stands the change stands, and what could not be written is said.
 pub(crate) fn write_all(place: &Place, image: &Image) -> Result<()> {
+    write_where(place, image, &|_| true)
+}
+
+/// As [`write_all`], but for copies whose place may hold something else.
+pub(crate) fn write_where(place: &Place, image: &Image, may: &dyn Fn(usize) -> bool) -> Result<()> {
     let mut written = 0;
     let mut failed = None;
-    for index in (1..COPIES).chain([0]) {
+    for index in (1..COPIES).chain([0]).filter(|index| may(*index)) {
         match place.write_copy(index, image) {
             Ok(()) => written += 1,
             Err(source) => {

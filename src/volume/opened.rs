@@ -1,6 +1,6 @@
 //! An unlocked volume without its VMK: what file systems and the mount daemon work with.
 use super::copies::CopyReport;
-use super::error::{Error, Result};
+use super::error::Result;
 use super::header::{Header, Kind};
 use super::keys::Keys;
 use super::keystore::{Keystore, Seat};
@@ -79,16 +79,14 @@ impl Mountable {
             ));
         }
         if access == Access::ReadWrite {
-            match volume.header().unknown_ro_compat() {
-                0 => {}
-                unknown => return Err(Error::ReadOnlyFeatures(unknown)),
-            }
+            volume.must_be_writable()?;
             let bad = !volume.copies().iter().all(CopyReport::is_good);
             if bad && !belongs(&volume)? {
                 warnings.push(
                     "header copies were not repaired: the header opens nothing here".to_owned(),
                 );
             } else {
+                volume.end_is_proven(); // an image that was cut does not open, so it would not belong
                 match volume.repair_copies() {
                     Ok(done) => repaired = done,
                     Err(e) => warnings.push(format!("header copies could not be repaired: {e}")),

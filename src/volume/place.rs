@@ -31,7 +31,8 @@ pub const RESERVED: [&str; 2] = [PRIMARY, META];
 const LOCK: &str = "lock";
 const NAMES: [&str; COPIES] = ["cryptfs.volume", ".cryptfs/header.1", ".cryptfs/header.2"];
 const OFFSETS: [&str; COPIES] = ["at 0", "at 4 MiB", "at the end"];
-const SECOND: u64 = 4 << 20;
+/// Where an image's second header copy is.
+pub(super) const SECOND: u64 = 4 << 20;
 
 /// A place that is, or will be, a volume.
 #[derive(Debug)]

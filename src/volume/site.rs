@@ -4,7 +4,7 @@ use super::durable;
 use super::error::{Error, Result};
 use super::new_file::NewFile;
 use super::owner;
-use super::place::{COPIES, META, PRIMARY, Place};
+use super::place::{COPIES, META, PRIMARY, Place, SECOND};
 use rustix::fs::{self, AtFlags, Dir, FallocateFlags, Mode, OFlags};
 use rustix::io::Errno;
 use std::fs::File;
@@ -14,7 +14,8 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::fs::{FileExt, FileTypeExt};
 use std::path::Path;
 
-/// Bytes at the start of a block device in which whoever used it left something: file systems, partition tables, LUKS.
+/// Bytes at the start of a block device in which whoever used it left something: file systems, partition tables, LUKS. As
+/// many at the other places of header copies, where also RAID and backup partition tables lie.
 const TRACES: usize = 1 << 20;
 
 /// Where the data of a new volume is to lie.
@@ -178,9 +179,7 @@ fn device(path: &Path, size: Option<u64>, overwrite: bool) -> Result<(Place, Cla
         Mode::empty(),
     );
     let alone = File::from(alone.map_err(Error::sys(path))?);
-    let mut start = vec![0; TRACES];
-    let read = alone.read_at(&mut start, 0).map_err(Error::io(path))?;
-    if !overwrite && start[..read].iter().any(|byte| *byte != 0) {
+    if !overwrite && holds_something(&alone).map_err(Error::io(path))? {
         return Err(Error::DeviceHolds(path.to_owned()));
     }
     // It stays open like this: until the volume is made, nobody mounts what was there.
@@ -189,6 +188,25 @@ fn device(path: &Path, size: Option<u64>, overwrite: bool) -> Result<(Place, Cla
         true => Ok((place, Claim { made: None })),
         false => Err(Error::WrongType(path.to_owned())),
     }
+}
+
+/// Whether there is anything wherever a header copy may be: the start may have been cleared alone.
+fn holds_something(device: &File) -> io::Result<bool> {
+    let length = fs::seek(device, fs::SeekFrom::End(0))?;
+    let mut bytes = vec![0; TRACES];
+    for at in [0, SECOND, length.saturating_sub(TRACES as u64)] {
+        let mut read = 0;
+        while read < TRACES && at + (read as u64) < length {
+            match device.read_at(&mut bytes[read..], at + read as u64)? {
+                0 => break,
+                count => read += count,
+            }
+        }
+        if bytes[..read].iter().any(|byte| *byte != 0) {
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }
 
 fn block_device(path: &Path) -> bool {

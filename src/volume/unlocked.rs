@@ -2,12 +2,12 @@
 use super::copies::{self, CopyReport, CopyState};
 use super::date;
 use super::error::{Error, Result};
-use super::header::{Header, Image};
+use super::header::{Header, Image, Kind};
 use super::keys::{Keys, Uuid};
 use super::keystore::{Keystore, Seat};
 use super::locked::Rollback;
 use super::opened::Opened;
-use super::place::Place;
+use super::place::{COPIES, Place};
 use super::protector::Protector;
 use super::recovery_password::RecoveryPassword;
 use super::state::State;
@@ -24,6 +24,8 @@ pub struct Volume {
     opened_with: Uuid,
     copies: Vec<CopyReport>,
     proven: bool,
+    /// The last header copy lies behind the file system of an image, and not in it.
+    end_proven: bool,
 }
 
 impl std::fmt::Debug for Volume {
@@ -44,6 +46,7 @@ impl Volume {
         copies: Vec<CopyReport>,
     ) -> Self {
         Self {
+            end_proven: place.kind() == Kind::Directory,
             place,
             header,
             image,
@@ -91,6 +94,32 @@ impl Volume {
         !self.proven && self.copies.iter().any(foreign)
     }
 
+    /// Says that the file system in an image ends where the file or device does, or before: the last header copy may be
+    /// written. Until then it is written only over a header. The end of an image that was cut is content of files.
+    pub fn end_is_proven(&mut self) {
+        self.end_proven = true;
+    }
+
+    /// Fails if the volume has features with which this version may only read it.
+    pub fn must_be_writable(&self) -> Result<()> {
+        match self.header.unknown_ro_compat() {
+            0 => Ok(()),
+            unknown => Err(Error::ReadOnlyFeatures(unknown)),
+        }
+    }
+
+    /// Whether a header copy's place is known to be one.
+    fn is_place_of_header(&self, index: usize) -> bool {
+        let ours =
+            |bytes: Vec<u8>| Header::decode(&bytes).is_ok_and(|h| h.uuid == self.header.uuid);
+        self.end_proven || index + 1 < COPIES || self.place.read_copy(index).is_ok_and(ours)
+    }
+
+    /// Writes a header to all copies whose places are known.
+    fn write_all(&self, image: &Image) -> Result<()> {
+        copies::write_where(&self.place, image, &|index| self.is_place_of_header(index))
+    }
+
     /// The header was proven to be of what lies here.
     pub fn prove(&mut self) {
         self.proven = true;
@@ -136,7 +165,7 @@ impl Volume {
     /// Puts the right header where a copy is missing, damaged, older or forged. Says what was repaired.
     pub fn repair_copies(&mut self) -> Result<Vec<CopyReport>> {
         let bad: Vec<usize> = (0..self.copies.len())
-            .filter(|&i| !self.copies[i].is_good())
+            .filter(|&i| !self.copies[i].is_good() && self.is_place_of_header(i))
             .collect();
         if bad.is_empty() {
             return Ok(Vec::new());
@@ -173,16 +202,13 @@ impl Volume {
             .lock_header()
             .map_err(Error::io(self.place.path()))?;
         self.refresh();
-        match self.header.unknown_ro_compat() {
-            0 => {}
-            unknown => return Err(Error::ReadOnlyFeatures(unknown)),
-        }
+        self.must_be_writable()?;
         let mut header = self.header.clone();
         let out = change(&mut header, &self.vmk)?;
         header.sequence = header.sequence.saturating_add(1);
         header.written = date::now();
         let image = header.encode(&self.vmk);
-        let partly = match copies::write_all(&self.place, &image) {
+        let partly = match self.write_all(&image) {
             Ok(()) => None,
             Err(partly @ Error::PartlyWritten { .. }) => Some(partly),
             Err(nothing_changed) => return Err(nothing_changed),
@@ -195,8 +221,10 @@ impl Volume {
             return Err(partly);
         }
         let sequence = self.header.sequence;
-        for report in &mut self.copies {
-            report.state = CopyState::Good { sequence };
+        for index in 0..self.copies.len() {
+            if self.is_place_of_header(index) {
+                self.copies[index].state = CopyState::Good { sequence };
+            }
         }
         Ok(out)
     }
@@ -217,7 +245,7 @@ impl Volume {
         self.header.sequence = self.header.sequence.max(known).saturating_add(1);
         self.header.written = date::now();
         self.image = self.header.encode(&self.vmk);
-        copies::write_all(&self.place, &self.image)?;
+        self.write_all(&self.image)?;
         self.remember(keystore)?;
         Ok(())
     }

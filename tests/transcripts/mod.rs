@@ -1,6 +1,7 @@
 //! What people type and see: the built programs, run as they are run by hand, on everything that needs no mount.
 mod bad_input;
 mod check;
+pub mod cut;
 mod deliver;
 mod image;
 mod keys;
