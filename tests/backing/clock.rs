@@ -21,8 +21,8 @@ fn ahead() -> u64 {
         .as_secs()
 }
 
-/// The record of a clean end of session number `session`.
-fn ended(home: &Path, session: u64) {
+/// Writes the record of a clean end of session number `session`, as cryptfs 0.1.0 wrote it.
+pub fn ended(home: &Path, session: u64) {
     let mut record = b"CFSSESS\x01".to_vec();
     record.extend(session.to_le_bytes());
     record.extend([0; 8]);

@@ -9,7 +9,7 @@
 //! | [`holes`] | a file system that has none, below an image (through a mount) | the space is used again |
 #[cfg(feature = "fuse")]
 mod changed;
-mod clock;
+pub mod clock;
 #[cfg(feature = "fuse")]
 mod full;
 #[cfg(feature = "fuse")]

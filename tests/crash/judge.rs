@@ -43,43 +43,19 @@ impl Judge<'_> {
         Ok(())
     }
 
-    /// Does something to every file that can be opened for writing.
-    fn each_file(
-        &self,
-        mut work: impl FnMut(NodeId, u64, u64) -> Result<(), Error>,
-    ) -> Result<(), String> {
-        let write = OpenFlags {
-            write: true,
-            ..OpenFlags::default()
-        };
-        let mut left = vec![ROOT_NODE];
-        while let Some(node) = left.pop() {
-            for name in self.list(node, "")? {
-                let wrong = |error: Error| format!("{}: {error}", &name[..name.len().min(20)]);
-                let entry = self.fs.lookup(node, OsStr::new(&name)).map_err(wrong)?;
-                if entry.attr.kind == Kind::Directory {
-                    left.push(entry.node);
-                }
-                // What cannot be opened was looked at before.
-                if entry.attr.kind == Kind::File
-                    && let Ok(handle) = self.fs.open(entry.node, write)
-                {
-                    work(entry.node, handle, entry.attr.size).map_err(wrong)?;
-                    self.fs.release(entry.node, handle).map_err(wrong)?;
-                }
-            }
-        }
-        Ok(())
+    /// Opens every file of a volume for writing and closes it, as a program does that changes its mind.
+    pub fn touch_all(fs: &dyn FileSystem) -> Result<(), String> {
+        each_file(fs, |_, _, _| Ok(()))
     }
 
-    /// Opens every file for writing and closes it, as a program does that changes its mind.
+    /// The same with this volume.
     pub fn touch(&self) -> Result<(), String> {
-        self.each_file(|_, _, _| Ok(()))
+        Self::touch_all(self.fs)
     }
 
     /// Makes every file longer: what the crash left behind its end must not come back.
     pub fn stretch(&self) -> Result<(), String> {
-        self.each_file(|node, handle, size| {
+        each_file(self.fs, |node, handle, size| {
             let set = SetAttr {
                 size: Some(size + 3000),
                 ..SetAttr::default()
@@ -121,7 +97,7 @@ impl Judge<'_> {
 
     fn directory(&mut self, key: Key, node: NodeId, path: &str) -> Result<(), String> {
         let past = &self.history.pasts[key];
-        let listed = self.list(node, path)?;
+        let listed = list(self.fs, node, path)?;
         if let Some(stranger) = listed.iter().find(|name| !past.names.contains_key(*name)) {
             return Err(format!("{path}/{stranger} was never made"));
         }
@@ -147,22 +123,6 @@ impl Judge<'_> {
             }
         }
         Ok(())
-    }
-
-    fn list(&self, node: NodeId, path: &str) -> Result<BTreeSet<String>, String> {
-        let wrong = |error: Error| format!("{path}/: list: {error}");
-        let handle = self.fs.opendir(node).map_err(wrong)?;
-        let mut names = BTreeSet::new();
-        let listed = self.fs.readdir(node, handle, 0, &mut |entry| {
-            let name = String::from_utf8_lossy(entry.name.as_bytes()).into_owned();
-            if name != "." && name != ".." {
-                names.insert(name);
-            }
-            false
-        });
-        self.fs.releasedir(node, handle);
-        listed.map_err(wrong)?;
-        Ok(names)
     }
 
     /// One name: it means one of `meanings`.
@@ -322,6 +282,51 @@ impl Judge<'_> {
         }
         Ok(())
     }
+}
+
+/// Does something to every file that can be opened for writing.
+fn each_file(
+    fs: &dyn FileSystem,
+    mut work: impl FnMut(NodeId, u64, u64) -> Result<(), Error>,
+) -> Result<(), String> {
+    let write = OpenFlags {
+        write: true,
+        ..OpenFlags::default()
+    };
+    let mut left = vec![ROOT_NODE];
+    while let Some(node) = left.pop() {
+        for name in list(fs, node, "")? {
+            let wrong = |error: Error| format!("{}: {error}", &name[..name.len().min(20)]);
+            let entry = fs.lookup(node, OsStr::new(&name)).map_err(wrong)?;
+            if entry.attr.kind == Kind::Directory {
+                left.push(entry.node);
+            }
+            // What cannot be opened was looked at before.
+            if entry.attr.kind == Kind::File
+                && let Ok(handle) = fs.open(entry.node, write)
+            {
+                work(entry.node, handle, entry.attr.size).map_err(wrong)?;
+                fs.release(entry.node, handle).map_err(wrong)?;
+            }
+        }
+    }
+    Ok(())
+}
+
+fn list(fs: &dyn FileSystem, node: NodeId, path: &str) -> Result<BTreeSet<String>, String> {
+    let wrong = |error: Error| format!("{path}/: list: {error}");
+    let handle = fs.opendir(node).map_err(wrong)?;
+    let mut names = BTreeSet::new();
+    let listed = fs.readdir(node, handle, 0, &mut |entry| {
+        let name = String::from_utf8_lossy(entry.name.as_bytes()).into_owned();
+        if name != "." && name != ".." {
+            names.insert(name);
+        }
+        false
+    });
+    fs.releasedir(node, handle);
+    listed.map_err(wrong)?;
+    Ok(names)
 }
 
 /// Bytes at the front of a file that were durable and that nobody cut away since.

@@ -1,6 +1,7 @@
 //! The directory layer through its trait: content against a plain byte vector, the eight rules of the format, and files that
 //! are open without its knowledge.
 mod content;
+mod repair;
 mod rules;
 mod together;
 mod unopened;

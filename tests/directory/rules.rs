@@ -13,7 +13,7 @@ use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
-const WRITE: OpenFlags = OpenFlags {
+pub const WRITE: OpenFlags = OpenFlags {
     write: true,
     truncate: false,
     kill_privileges: false,
@@ -25,7 +25,7 @@ const READ: OpenFlags = OpenFlags {
 };
 const EIO: i32 = 5;
 
-fn write_file(tree: &Directory, name: &str, data: &[u8]) -> NodeId {
+pub fn write_file(tree: &Directory, name: &str, data: &[u8]) -> NodeId {
     let (entry, handle) = tree
         .create(ROOT, OsStr::new(name), 0o644, WRITE, &me())
         .expect("create");
@@ -35,7 +35,7 @@ fn write_file(tree: &Directory, name: &str, data: &[u8]) -> NodeId {
     entry.node
 }
 
-fn read_file(tree: &Directory, name: &str) -> Result<Vec<u8>> {
+pub fn read_file(tree: &Directory, name: &str) -> Result<Vec<u8>> {
     let entry = tree.lookup(ROOT, OsStr::new(name))?;
     let handle = tree.open(entry.node, READ)?;
     let mut data = vec![0; entry.attr.size as usize + 1];
@@ -46,13 +46,13 @@ fn read_file(tree: &Directory, name: &str) -> Result<Vec<u8>> {
 }
 
 /// The backing file of a name in the root.
-fn backing_file(path: &Path, name: &str) -> PathBuf {
+pub fn backing_file(path: &Path, name: &str) -> PathBuf {
     let names = Names::new(keys(), NameEncoding::Base64Url);
     let sealed = names.file(DirId([5; 12]), name.as_bytes());
     path.join(OsStr::from_bytes(sealed.entry.as_bytes()))
 }
 
-fn edit(path: &Path) -> std::fs::File {
+pub fn edit(path: &Path) -> std::fs::File {
     OpenOptions::new()
         .read(true)
         .write(true)
@@ -60,7 +60,7 @@ fn edit(path: &Path) -> std::fs::File {
         .expect("open the backing file")
 }
 
-fn pattern(length: usize) -> Vec<u8> {
+pub fn pattern(length: usize) -> Vec<u8> {
     (0..length).map(|i| (i % 251) as u8 + 1).collect()
 }
 

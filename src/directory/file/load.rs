@@ -1,7 +1,7 @@
 //! Opening: what the backing file says of itself, and what is believed.
 //!
 //! After a clean end the length recorded in unit 0 must be the one that the backing length claims: anything else was cut or
-//! grown outside of cryptfs. After a crash the last unit's `valid` decides (rule 4), pages of zeros at the end were never
+//! grown outside of cryptfs (but see `is_unrecorded`). After a crash the last unit's `valid` decides (rule 4), pages of zeros at the end were never
 //! written (rule 5), and the smaller of two sizes is right: an append moves the data first, a cut moves the length first.
 use super::*;
 
@@ -46,7 +46,9 @@ impl State {
             let proven = header.length == claimed
                 && (layout::units(claimed) > 1
                     || valid.saturating_sub(layout::HEADER) as u64 == claimed);
-            return if proven {
+            return if proven
+                || (!store.session.exact && self.is_unrecorded(claimed, header.length)?)
+            {
                 Ok(false)
             } else {
                 Err(Damage::Length.into())
@@ -62,9 +64,27 @@ impl State {
         Ok(mismatch)
     }
 
-    /// Unit 0 is a page of zeros: right after a crash, and only if nothing else was written either, the file is empty.
+    /// Returns true if the header records another length than the file has, but the last unit itself says that the file
+    /// ends here. Repairs by earlier versions of cryptfs left such files: after a crash they accepted the length, did not
+    /// record it, and then declared the volume clean.
+    ///
+    /// A file that somebody cut at the end of a unit does not pass: its last unit is full, and the file shorter than
+    /// recorded. A cut at a unit that is not full passes, which is why this is asked only where it must be.
+    fn is_unrecorded(&self, claimed: u64, recorded: u64) -> Result<bool> {
+        let Some((index, page)) = self.last_written()? else {
+            return Ok(false);
+        };
+        let content = self.content()?;
+        let checked = unit::verify(&content.keys, content.id, content.epoch, index, &page);
+        let valid = checked.unwrap_or(0);
+        let ends_here = index + 1 == layout::units(claimed) && valid == layout::last_valid(claimed);
+        Ok(ends_here && (recorded < claimed || valid < PAYLOAD))
+    }
+
+    /// Unit 0 is a page of zeros: if a crash may have left that, and only if nothing else was written either, the file is
+    /// empty.
     fn load_unwritten(&mut self, store: &Store) -> Result<bool> {
-        if !store.session.after_crash || self.last_written()?.is_some() {
+        if !store.doubts() || self.last_written()?.is_some() {
             return Err(Damage::Missing.into());
         }
         let claimed = layout::claimed_size(self.length);

@@ -11,6 +11,20 @@ impl File {
         Ok(file)
     }
 
+    /// Records the length in the header, where it is not recorded yet. `open` gives a descriptor for writing;
+    /// `hint` says where the file is.
+    pub fn record_length(
+        &self,
+        open: impl FnOnce() -> Result<OwnedFd>,
+        hint: Vec<u8>,
+    ) -> Result<()> {
+        if !self.state.read().header_stale() {
+            return Ok(());
+        }
+        self.make_writable(open, hint)?;
+        self.settle()
+    }
+
     /// Authenticates every unit; `report` hears of damaged ones, as ranges of plaintext.
     pub fn verify(&self, report: &mut dyn FnMut(Range<u64>, Damage)) -> Result<()> {
         let state = self.state.read();

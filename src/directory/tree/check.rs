@@ -2,7 +2,7 @@
 //!
 //! Repair never deletes. What no name can be given to goes to `.cryptfs/lost+found` on the backing store, under its backing
 //! name. A damaged unit stays where it is (reading it is an error); a file that was cut keeps what is left.
-use super::super::file::File;
+use super::super::file::{File, hint::hint};
 use super::super::name::{DirId, Shape};
 use super::node::Node;
 use super::*;
@@ -334,6 +334,12 @@ impl Run<'_> {
         self.summary.bytes += file.size();
         let mut damaged = Vec::new();
         file.verify(&mut |range, damage| damaged.push((range, damage)))?;
+        if self.repair && damaged.is_empty() {
+            // A repair ends the doubt about crashes: from then on a length that is not the recorded one is an error.
+            let name = path.rsplit(|byte| *byte == b'/').next().unwrap_or_default();
+            let hint = hint(&self.tree.trail(parent), id, name);
+            file.record_length(|| Ok(open(true)?), hint)?;
+        }
         for (range, damage) in damaged {
             self.found(path, Problem::Content { range, damage }, None);
         }
