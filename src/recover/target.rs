@@ -46,7 +46,7 @@ pub(crate) fn open(path: &Path, volume: &Path, resume: bool) -> Result<OwnedFd> 
     let other = |name: &[u8]| name != b"." && name != b"..";
     let is_empty = !entries.any(|e| e.is_ok_and(|e| other(e.file_name().to_bytes())));
     // Only a journal shows that what lies there is an earlier salvage, and not anything else.
-    if !is_empty && !(resume && journal::is_in(dir.as_fd())) {
+    if !(is_empty || resume && journal::is_in(dir.as_fd())) {
         return Err(match resume {
             true => Error::NoJournal(path.to_owned()),
             false => Error::NotEmpty(path.to_owned()),

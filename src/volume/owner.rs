@@ -30,9 +30,7 @@ pub(crate) fn of_file(dir: impl AsFd, name: &str) -> Option<Owner> {
         return None;
     }
     let there = fs::statat(&dir, name, AtFlags::SYMLINK_NOFOLLOW).ok();
-    let there = there
-        .filter(|stat| is_file(stat))
-        .and_then(|stat| of(&stat));
+    let there = there.filter(is_file).and_then(|stat| of(&stat));
     there.or(in_place)
 }
 

@@ -42,7 +42,7 @@ fn volume(kind: &[&str]) -> Option<(Bench, Said)> {
     assert_eq!(said.code, 0, "{}", said.err);
     std::fs::create_dir(bench.path("point")).expect("made");
     chown(bench.path("point"), Some(USER), Some(USER)).expect("given away");
-    assert_eq!(foreign(&bench), [PathBuf::new(); 0]);
+    assert_eq!(foreign(&bench), Vec::<PathBuf>::new());
     Some((bench, said))
 }
 
@@ -54,7 +54,11 @@ fn all_of_it(kind: &[&str]) {
     let root = |arguments: &[&str]| {
         let said = bench.cryptfs(arguments, &password);
         assert_eq!(said.code, 0, "{arguments:?}: {}{}", said.out, said.err);
-        assert_eq!(foreign(&bench), [PathBuf::new(); 0], "after {arguments:?}");
+        assert_eq!(
+            foreign(&bench),
+            Vec::<PathBuf>::new(),
+            "after {arguments:?}"
+        );
         said
     };
     root(&["recover", "--verify", "volume"]);
@@ -97,7 +101,7 @@ fn all_of_it(kind: &[&str]) {
     let id = said.field("Volume ID:");
     let erased = bench.cryptfs(&["erase", "volume"], &id);
     assert_eq!(erased.code, 0, "{}{}", erased.out, erased.err);
-    assert_eq!(foreign(&bench), [PathBuf::new(); 0]);
+    assert_eq!(foreign(&bench), Vec::<PathBuf>::new());
 }
 
 #[test]
@@ -134,7 +138,7 @@ fn who_is_locked_out_already_is_told_what_to_do() {
     let command = command.replace("; sudo ", "; ");
     let done = bench.run(Path::new("/bin/sh"), &["-c", &command], "");
     assert_eq!(done.code, 0, "{command}: {}", done.err);
-    assert_eq!(foreign(&bench), [PathBuf::new(); 0]);
+    assert_eq!(foreign(&bench), Vec::<PathBuf>::new());
     let said = as_user(&bench, &["doctor", "volume"]);
     assert!(!said.out.contains("owners"), "{}", said.out);
 }
