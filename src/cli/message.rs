@@ -245,7 +245,9 @@ fn fuse_code(error: &crate::fuse::Error) -> Code {
     use crate::fuse::Error as F;
     match error {
         F::Option(_) => Code::Usage,
-        F::Missing(_) | F::NotDirectory(_) | F::NotEmpty(_) | F::Nested(_) => Code::Place,
+        F::Missing(_) | F::NotDirectory(_) | F::NotEmpty(_) | F::Nested(_) | F::Reachable(_) => {
+            Code::Place
+        }
         F::NotMounted(_) | F::Foreign(_) => Code::Place,
         F::AlreadyMounted { .. } | F::Busy(..) => Code::Busy,
         F::NoDevice | F::Device(_) | F::NoFusermount | F::AllowOther => Code::Failure,

@@ -11,7 +11,8 @@ use crate::{
     },
 };
 use clap::Args;
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 #[cfg(feature = "fuse")]
@@ -43,13 +44,27 @@ pub struct MountArgs {
 pub fn helper_form(arguments: &[OsString]) -> Option<Result<(MountArgs, Common)>> {
     let name = Path::new(arguments.first()?).file_name()?.to_str()?;
     let volume_first = arguments.get(1)?.as_encoded_bytes().contains(&b'/');
-    (name.starts_with("mount.") || volume_first).then(|| from_helper(&arguments[1..]))
+    (name.starts_with("mount.") || volume_first).then(|| from_helper(arguments))
+}
+
+/// Takes away the `dev` and `suid` that mount.fuse(8) adds at the end of any list without `nodev` and `nosuid`. What the
+/// administrator wrote stays: it is in the list once more.
+fn drop_added(list: &mut OsString) {
+    for added in [&b"suid"[..], b"dev"] {
+        let bytes = list.as_encoded_bytes();
+        let rest = match bytes.strip_suffix(added) {
+            Some([]) => &[][..],
+            Some([rest @ .., b',']) => rest,
+            _ => continue,
+        };
+        *list = OsStr::from_bytes(rest).to_owned();
+    }
 }
 
 fn from_helper(arguments: &[OsString]) -> Result<(MountArgs, Common)> {
     let mut paths = Vec::new();
     let mut options = Vec::new();
-    let mut rest = arguments.iter();
+    let mut rest = arguments.iter().skip(1);
     while let Some(argument) = rest.next() {
         match argument.to_str() {
             Some("-o") => options.extend(rest.next().cloned()),
@@ -57,6 +72,12 @@ fn from_helper(arguments: &[OsString]) -> Result<(MountArgs, Common)> {
             Some(flag) if flag.starts_with('-') => {}
             _ => paths.push(PathBuf::from(argument)),
         }
+    }
+    // A helper of mount(8)'s own has the name of the type; otherwise it is mount.fuse(8) that starts the program itself.
+    let program = |name: &str| name.starts_with("mount.");
+    let name = arguments.first().map(Path::new).and_then(Path::file_name);
+    if !name.and_then(|name| name.to_str()).is_some_and(program) {
+        options.iter_mut().for_each(drop_added);
     }
     let [volume, mountpoint] = <[PathBuf; 2]>::try_from(paths)
         .map_err(|_| Error::told(Code::Usage, "a volume and a mount point are needed", ""))?;
@@ -114,6 +135,7 @@ fn mount(args: &MountArgs, common: &Common, by_hand: Option<ByHand<'_>>) -> Resu
         return Ok(ExitCode::SUCCESS);
     }
     let point = fuse::mountpoint::check(&args.mountpoint, &args.volume, &options)?;
+    fuse::reach::check(&args.volume, &options)?;
     let keystore = Keystore::open(common.keystore.as_deref().or(options.keystore.as_deref()));
     let keystore = match by_hand {
         Some(_) => keystore.ok(),
@@ -296,4 +318,30 @@ fn is_mounted(options: &fuse::MountOptions) -> bool {
     mounts
         .iter()
         .any(|mount| Some(&mount.source) == options.source.as_ref())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn options(program: &str, list: &str) -> Vec<OsString> {
+        let words = [program, "/volume", "/point", "-o", list].map(OsString::from);
+        let (args, _) = helper_form(&words).expect("a helper's form").expect("good");
+        args.options
+    }
+
+    #[test]
+    fn what_mount_fuse_adds_is_not_what_the_administrator_wrote() {
+        for (given, meant) in [
+            ("rw,dev,suid", "rw"),
+            ("dev,suid", ""),
+            ("nosuid,nodev", "nosuid,nodev"),
+            ("nosuid,dev", "nosuid"),
+            ("nodev,suid,suid", "nodev,suid"),
+            ("suid,dev,dev,suid", "suid,dev"),
+        ] {
+            assert_eq!(options("/usr/bin/cryptfs", given), [meant], "{given}");
+        }
+        assert_eq!(options("/sbin/mount.cryptfs", "dev,suid"), ["dev,suid"]);
+    }
 }

@@ -25,6 +25,9 @@ pub enum Error {
     /// An ordinary user asked for `allow_other`.
     #[error("allow_other is not allowed to users on this system")]
     AllowOther,
+    /// With `allow_other` other users would have the volume itself too.
+    #[error("allow_other is refused, because other users can reach the volume itself: {}", .0.display())]
+    Reachable(PathBuf),
     /// The mount point does not exist.
     #[error("mount point '{}' does not exist", printable(.0))]
     Missing(PathBuf),
@@ -88,6 +91,9 @@ impl Error {
             }
             Self::NoFusermount => "install the package fuse3",
             Self::AllowOther => "root may add the line user_allow_other to /etc/fuse.conf",
+            Self::Reachable(_) => {
+                "move the volume into a directory that only its owner may enter (mkdir -m 700 makes one), or mount it as it is with -o allow_other,others_reach_ciphertext"
+            }
             Self::Missing(_) => "make it with mkdir",
             Self::NotDirectory(_) => "name a directory",
             Self::NotEmpty(_) => "name an empty directory, or hide what it holds with -o nonempty",

@@ -3,7 +3,7 @@
 //! - [`Session`], `worker`, `late`: a mount and its threads. fuser mounts; the loop is ours.
 //! - `wire`, `abi`, `encode`: the kernel's protocol as bytes.
 //! - `adapter`: one function for each operation.
-//! - [`MountOptions`], [`mountpoint`]: what people ask for, and where.
+//! - [`MountOptions`], [`mountpoint`]: what people ask for, and where. [`reach`]: whether others reach the ciphertext.
 //! - [`daemon`]: the process around it. [`control`]: what commands ask of it.
 mod abi;
 mod adapter;
@@ -18,6 +18,7 @@ mod mtimes;
 mod options;
 mod presence;
 pub mod processes;
+pub mod reach;
 mod session;
 mod wire;
 mod worker;

@@ -16,6 +16,8 @@ pub struct MountOptions {
     pub flags: MountFlags,
     /// Other users than the one who mounts may enter (where the modes let them).
     pub allow_other: bool,
+    /// `allow_other` also where other users reach the backing directory or image file.
+    pub others_reach_ciphertext: bool,
     /// The mount point may hold files, which the mount hides.
     pub nonempty: bool,
     /// Change the flags of a mount that exists (mount(8) `-o remount`).
@@ -41,6 +43,7 @@ impl Default for MountOptions {
             subtype: "cryptfs".into(),
             flags: MountFlags::NOSUID | MountFlags::NODEV,
             allow_other: false,
+            others_reach_ciphertext: false,
             nonempty: false,
             remount: false,
             mentioned: MountFlags::empty(),
@@ -168,6 +171,7 @@ impl MountOptions {
         }
         match option {
             b"allow_other" => self.allow_other = true,
+            b"others_reach_ciphertext" => self.others_reach_ciphertext = true,
             b"allow_root" => return Err(OptionError::AllowRoot),
             b"nonempty" => self.nonempty = true,
             b"remount" => {}

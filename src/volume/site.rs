@@ -39,6 +39,8 @@ pub enum Site {
 pub(super) struct Claim {
     /// What was not there before.
     made: Option<NewFile>,
+    /// The mode that a backing directory had before.
+    mode: Option<Mode>,
 }
 
 impl Site {
@@ -75,6 +77,9 @@ impl Claim {
                 if let Some(made) = made {
                     made.take_back(place.as_fd());
                 }
+                if let Some(mode) = self.mode {
+                    let _ = fs::chmodat(place.as_fd(), ".", mode, AtFlags::empty());
+                }
             }
             (Some(_), Some(made)) => made.take_back(place.as_fd()),
             (Some(_), None) => (0..COPIES).for_each(|index| drop(place.destroy_copy(index))),
@@ -91,7 +96,17 @@ fn directory(path: &Path) -> Result<(Place, Claim)> {
         Err(errno) => return Err(refused(path, errno.into())),
     };
     check_empty(&place)?;
-    Ok((place, Claim { made }))
+    let mode = made.is_none().then(|| close_to_others(&place)).flatten();
+    Ok((place, Claim { made, mode }))
+}
+
+/// Makes an existing directory one that only its owner may enter, as a new one is; gives the mode it had. Its mode is
+/// also that of the mount's root, which is empty so far. Where the disk keeps no modes, or another user owns the directory,
+/// it stays as it is, and a mount with `allow_other` will say so.
+fn close_to_others(place: &Place) -> Option<Mode> {
+    let had = fs::statat(place.as_fd(), ".", AtFlags::empty()).ok()?;
+    fs::chmodat(place.as_fd(), ".", Mode::RWXU, AtFlags::empty()).ok()?;
+    Some(Mode::from_raw_mode(had.st_mode & 0o7777))
 }
 
 /// Nothing but the `lost+found` of a fresh file system.
@@ -149,7 +164,13 @@ fn file(path: &Path, size: Option<u64>, preallocate: bool) -> Result<(Place, Cla
     if place.is_err() {
         new.take_back(&file);
     }
-    Ok((place?, Claim { made: Some(new) }))
+    Ok((
+        place?,
+        Claim {
+            made: Some(new),
+            mode: None,
+        },
+    ))
 }
 
 /// Takes a file's space from the disk. exFAT and old NFS have no call for it: there zeros are written, beyond the end only.
@@ -185,7 +206,13 @@ fn device(path: &Path, size: Option<u64>, overwrite: bool) -> Result<(Place, Cla
     // It stays open like this: until the volume is made, nobody mounts what was there.
     let place = Place::of(path, alone.into())?;
     match place.is_device() {
-        true => Ok((place, Claim { made: None })),
+        true => Ok((
+            place,
+            Claim {
+                made: None,
+                mode: None,
+            },
+        )),
         false => Err(Error::WrongType(path.to_owned())),
     }
 }
