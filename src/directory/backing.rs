@@ -4,21 +4,25 @@
 //! backing store (a link out of it, a mount) is followed.
 use super::record::{Op, Recorder};
 use crate::fs::{Rename, SetTime, SetXattr, Time};
+use parking_lot::Mutex;
 use rustix::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use rustix::fs::{
     self, AtFlags, FallocateFlags, FileType, Mode, OFlags, RenameFlags, ResolveFlags, Statx,
     StatxFlags, StatxTimestamp, Timespec, Timestamps, XattrFlags,
 };
+
 use rustix::io::{self, Errno, Result};
 use std::ffi::{CStr, CString};
 use std::os::unix::ffi::OsStrExt;
 use std::sync::Arc;
 
-/// An object on the backing store: by name in a directory, or open.
+/// An object on the backing store: by name in a directory, or by a descriptor.
 #[derive(Clone, Copy)]
 pub enum Object<'a> {
     /// An open file.
     Open(BorrowedFd<'a>),
+    /// A descriptor that [`Backing::pin`] gave: it stays this object, whatever happens to its name.
+    Pinned(BorrowedFd<'a>),
     /// A name in a directory ("." for the directory itself).
     At(BorrowedFd<'a>, &'a CStr),
 }
@@ -63,6 +67,13 @@ impl Backing {
         })
     }
 
+    /// A descriptor (`O_PATH`) of whatever has this name now: it neither reads nor writes, and needs no right to do so.
+    /// A change of attributes goes through one, after the caller compared it with what the name was before: who can
+    /// rename in the backing directory can otherwise move another file under the name in between.
+    pub fn pin(&self, dir: BorrowedFd<'_>, name: &CStr) -> Result<OwnedFd> {
+        self.open(dir, name, OFlags::PATH, Mode::empty())
+    }
+
     /// A handle of a directory, for names in it.
     pub fn open_dir(&self, dir: BorrowedFd<'_>, name: &CStr) -> Result<OwnedFd> {
         self.open(dir, name, OFlags::PATH | OFlags::DIRECTORY, Mode::empty())
@@ -76,17 +87,31 @@ impl Backing {
     /// A regular file. A file that its owner may not read or write is opened all the same where this process owns it: a
     /// partial write has to read, and permissions were checked above.
     pub fn open_file(&self, dir: BorrowedFd<'_>, name: &CStr, write: bool) -> Result<OwnedFd> {
-        let flags = OFlags::NONBLOCK | if write { OFlags::RDWR } else { OFlags::RDONLY };
-        match self.open(dir, name, flags, Mode::empty()) {
-            Err(Errno::ACCESS) => {
-                let mode = stat(Object::At(dir, name))?.stx_mode;
-                self.set_mode(Object::At(dir, name), u32::from(mode) & 0o7777 | 0o600)?;
-                let opened = self.open(dir, name, flags, Mode::empty());
-                self.set_mode(Object::At(dir, name), u32::from(mode) & 0o7777)?;
-                opened
-            }
+        match self.open(dir, name, file_flags(write), Mode::empty()) {
+            Err(Errno::ACCESS) => self.open_own_file(self.pin(dir, name)?.as_fd(), write),
             opened => opened,
         }
+    }
+
+    /// The same of a file that [`Backing::pin`] gave.
+    pub fn open_pinned(&self, pinned: BorrowedFd<'_>, write: bool) -> Result<OwnedFd> {
+        match reopen(pinned, write) {
+            Err(Errno::ACCESS) => self.open_own_file(pinned, write),
+            opened => opened,
+        }
+    }
+
+    /// Opens a file whose mode does not let its owner, this process, do so, by changing the mode for a moment.
+    fn open_own_file(&self, pinned: BorrowedFd<'_>, write: bool) -> Result<OwnedFd> {
+        // Two threads at once would take each other's mode for the file's own.
+        static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
+        let _one = ONE_AT_A_TIME.lock();
+        let object = Object::Pinned(pinned);
+        let mode = u32::from(stat(object)?.stx_mode) & 0o7777;
+        self.set_mode(object, mode | 0o600)?;
+        let opened = reopen(pinned, write);
+        self.set_mode(object, mode)?;
+        opened
     }
 
     /// A new regular file; fails if the name is taken.
@@ -303,7 +328,7 @@ impl Backing {
             Object::At(old_dir, old_name) => {
                 fs::linkat(old_dir, old_name, dir, name, AtFlags::empty())?
             }
-            Object::Open(file) => {
+            Object::Open(file) | Object::Pinned(file) => {
                 fs::linkat(fs::CWD, proc_path(file), dir, name, AtFlags::SYMLINK_FOLLOW)?
             }
         }
@@ -341,6 +366,25 @@ impl Backing {
         Ok(())
     }
 
+    /// Renames to a name that must be free. A store whose renameat2(2) knows no flags (bindfs, encfs, sshfs, NFS)
+    /// cannot do that in one step; there the name is looked at first, and the caller's lock keeps this process from
+    /// making it in between.
+    pub fn rename_new(
+        &self,
+        from: (BorrowedFd<'_>, &CStr),
+        to: (BorrowedFd<'_>, &CStr),
+    ) -> Result<()> {
+        match self.rename(from, to, Rename::NoReplace) {
+            Err(Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP) => {}
+            renamed => return renamed,
+        }
+        match stat(Object::At(to.0, to.1)) {
+            Ok(_) => Err(Errno::EXIST),
+            Err(Errno::NOENT) => self.rename(from, to, Rename::Replace),
+            Err(errno) => Err(errno),
+        }
+    }
+
     /// Renames atomically.
     pub fn rename(
         &self,
@@ -352,6 +396,7 @@ impl Backing {
             Rename::Replace => RenameFlags::empty(),
             Rename::NoReplace => RenameFlags::NOREPLACE,
             Rename::Exchange => RenameFlags::EXCHANGE,
+            Rename::Whiteout => RenameFlags::WHITEOUT,
         };
         fs::renameat_with(from.0, from.1, to.0, to.1, flags)?;
         self.note(|| {
@@ -369,9 +414,11 @@ impl Backing {
         let bits = Mode::from_raw_mode(mode & 0o7777);
         match object {
             Object::Open(file) => fs::fchmod(file, bits)?,
+            Object::Pinned(file) => fs::chmodat(fs::CWD, proc_path(file), bits, AtFlags::empty())?,
             Object::At(dir, name) => {
-                let handle = self.open(dir, name, OFlags::PATH, Mode::empty())?;
-                fs::chmodat(fs::CWD, proc_path(handle.as_fd()), bits, AtFlags::empty())?;
+                let pinned = self.pin(dir, name)?;
+                let path = proc_path(pinned.as_fd());
+                fs::chmodat(fs::CWD, path, bits, AtFlags::empty())?;
             }
         }
         self.note(|| {
@@ -388,6 +435,7 @@ impl Backing {
         let (owner, group) = (uid.map(fs::Uid::from_raw), gid.map(fs::Gid::from_raw));
         match object {
             Object::Open(file) => fs::fchown(file, owner, group)?,
+            Object::Pinned(file) => fs::chownat(file, c"", owner, group, AtFlags::EMPTY_PATH)?,
             Object::At(dir, name) => fs::chownat(dir, name, owner, group, NOFOLLOW)?,
         }
         self.note(|| {
@@ -413,6 +461,9 @@ impl Backing {
         };
         match object {
             Object::Open(file) => fs::futimens(file, &times)?,
+            Object::Pinned(file) => {
+                fs::utimensat(fs::CWD, proc_path(file), &times, AtFlags::empty())?
+            }
             Object::At(dir, name) => fs::utimensat(dir, name, &times, NOFOLLOW)?,
         }
         self.note(|| {
@@ -441,6 +492,7 @@ impl Backing {
         };
         match object {
             Object::Open(file) => fs::fsetxattr(file, name, value, flags)?,
+            Object::Pinned(file) => fs::setxattr(proc_path(file), name, value, flags)?,
             Object::At(dir, file) => fs::lsetxattr(path_at(dir, file), name, value, flags)?,
         }
         self.note(|| {
@@ -457,6 +509,7 @@ impl Backing {
     pub fn remove_xattr(&self, object: Object<'_>, name: &CStr) -> Result<()> {
         match object {
             Object::Open(file) => fs::fremovexattr(file, name)?,
+            Object::Pinned(file) => fs::removexattr(proc_path(file), name)?,
             Object::At(dir, file) => fs::lremovexattr(path_at(dir, file), name)?,
         }
         self.note(|| {
@@ -469,12 +522,17 @@ impl Backing {
     }
 }
 
-/// Attributes of an object; never follows a link.
+/// Attributes of an object; never follows a link. A store that is itself a FUSE or network file system answers from
+/// its server and not from a cache of the kernel: bindfs and encfs cache the attributes of each name of a file by
+/// itself, so that after a write through one name the other name has the old length for a second.
 pub fn stat(object: Object<'_>) -> Result<Statx> {
     let mask = StatxFlags::BASIC_STATS | StatxFlags::BTIME;
+    let fresh = AtFlags::STATX_FORCE_SYNC;
     match object {
-        Object::Open(file) => fs::statx(file, c"", AtFlags::EMPTY_PATH, mask),
-        Object::At(dir, name) => fs::statx(dir, name, NOFOLLOW, mask),
+        Object::Open(file) | Object::Pinned(file) => {
+            fs::statx(file, c"", AtFlags::EMPTY_PATH | fresh, mask)
+        }
+        Object::At(dir, name) => fs::statx(dir, name, NOFOLLOW | fresh, mask),
     }
 }
 
@@ -512,16 +570,22 @@ pub fn read_link(dir: BorrowedFd<'_>, name: &CStr) -> Result<CString> {
 pub fn get_xattr(object: Object<'_>, name: &CStr) -> Result<Vec<u8>> {
     sized(|buf: &mut [u8]| match object {
         Object::Open(file) => fs::fgetxattr(file, name, buf),
+        Object::Pinned(file) => fs::getxattr(proc_path(file), name, buf),
         Object::At(dir, file) => fs::lgetxattr(path_at(dir, file), name, buf),
     })
 }
 
-/// Names of extended attributes, as stored.
+/// Names of extended attributes, as stored. A store that keeps none has none.
 pub fn list_xattrs(object: Object<'_>) -> Result<Vec<CString>> {
     let list = sized(|buf: &mut [u8]| match object {
         Object::Open(file) => fs::flistxattr(file, buf),
+        Object::Pinned(file) => fs::listxattr(proc_path(file), buf),
         Object::At(dir, file) => fs::llistxattr(path_at(dir, file), buf),
-    })?;
+    });
+    let list = match list {
+        Err(Errno::NOTSUP | Errno::NOSYS) => Vec::new(),
+        list => list?,
+    };
     Ok(list
         .split(|b| *b == 0)
         .filter(|name| !name.is_empty())
@@ -542,6 +606,17 @@ fn sized(mut call: impl FnMut(&mut [u8]) -> Result<usize>) -> Result<Vec<u8>> {
         }
         Err(errno) => Err(errno),
     }
+}
+
+fn file_flags(write: bool) -> OFlags {
+    OFlags::NONBLOCK | if write { OFlags::RDWR } else { OFlags::RDONLY }
+}
+
+/// Opens what an `O_PATH` descriptor stands for.
+fn reopen(pinned: BorrowedFd<'_>, write: bool) -> Result<OwnedFd> {
+    let path = proc_path(pinned);
+    let flags = file_flags(write) | OFlags::CLOEXEC;
+    retry(|| fs::open(&path, flags, Mode::empty()))
 }
 
 fn retry<T>(mut call: impl FnMut() -> Result<T>) -> Result<T> {

@@ -166,6 +166,8 @@ pub enum Rename {
     NoReplace,
     /// Exchanges the two.
     Exchange,
+    /// Replaces it, and leaves a whiteout (a character device 0, 0) under the old name: for overlayfs.
+    Whiteout,
 }
 
 /// What `fallocate` does (fallocate(2)).

@@ -7,8 +7,8 @@ use super::inode;
 use super::items::Items;
 use super::key;
 use super::store::Change;
-use crate::codec::Stamp;
-use crate::fs::{Error, NodeId, Rename, Result};
+use crate::codec::{InodeRecord, Stamp};
+use crate::fs::{Error, Kind, NodeId, Rename, Result};
 
 /// Items removed in one change: a large file goes step by step.
 const STEP: usize = 512;
@@ -42,9 +42,13 @@ impl Core {
     /// Renames.
     pub fn rename(&self, from: (NodeId, &[u8]), to: (NodeId, &[u8]), how: Rename) -> Result<()> {
         let (from, to) = ((from.0, check_name(from.1)?), (to.0, check_name(to.1)?));
-        let gone = self
-            .store
-            .change(Some(4), |change| change.rename(from, to, how, inode::now()))?;
+        let gone = self.store.change(Some(4), |change| {
+            let gone = change.rename(from, to, how, inode::now())?;
+            if how == Rename::Whiteout && change.find(from.0, from.1)?.is_none() {
+                change.whiteout(from, self.store.new_inode())?;
+            }
+            Ok(gone)
+        })?;
         self.settle(gone)
     }
 
@@ -187,6 +191,15 @@ impl Change<'_> {
         self.arrive(ino, from.0, to.0, now)?;
         self.touch_dir(from.0, now)?;
         self.touch_dir(to.0, now)
+    }
+
+    /// Puts a whiteout under a name that was just taken away: a character device 0, 0 of the directory's owner.
+    fn whiteout(&mut self, (parent, name): (u64, &[u8]), ino: u64) -> Result<()> {
+        let above = self.inode(parent)?;
+        let kind = Kind::CharDevice;
+        let inode = InodeRecord::new(kind.mode_bits(), (above.uid, above.gid), inode::birth());
+        self.put_inode(ino, &inode)?;
+        self.set_name(parent, name, ino, kind)
     }
 
     fn exchange(

@@ -42,7 +42,6 @@ pub fn attributes(
     let object = Object::At(dir, entry);
     let names = match backing::list_xattrs(object) {
         Ok(names) => names,
-        Err(rustix::io::Errno::NOTSUP) => Vec::new(),
         Err(errno) => {
             lost.push(format!("attributes: {}", std::io::Error::from(errno)));
             Vec::new()
@@ -50,7 +49,7 @@ pub fn attributes(
     };
     for stored in names {
         let acl = xattr::acl(stored.to_bytes()).is_some();
-        if !acl && !stored.to_bytes().starts_with(xattr::PREFIX.as_bytes()) {
+        if !acl && !xattr::is_sealed(&stored) {
             continue;
         }
         let opened = backing::get_xattr(object, &stored)

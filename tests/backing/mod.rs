@@ -7,6 +7,7 @@
 //! | [`clock`] | the clock is set back | sessions count on; crash and cut are told apart as before |
 //! | [`changed`] | files and directories are cut, replaced, removed; the disk goes away, or is read-only (through a mount) | an error there, and nowhere else; the daemon lives |
 //! | [`holes`] | a file system that has none, below an image (through a mount) | the space is used again |
+//! | [`stores`] | the disk below is bindfs, encfs, sshfs, overlayfs, or btrfs with subvolumes (through a mount) | what is written is there, under every name and after a remount; check finds nothing |
 #[cfg(feature = "fuse")]
 mod changed;
 pub mod clock;
@@ -15,3 +16,5 @@ mod full;
 #[cfg(feature = "fuse")]
 mod holes;
 mod refused;
+#[cfg(feature = "fuse")]
+mod stores;

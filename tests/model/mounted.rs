@@ -147,6 +147,7 @@ impl Mounted {
                     Rename::Replace => RenameFlags::empty(),
                     Rename::NoReplace => RenameFlags::NOREPLACE,
                     Rename::Exchange => RenameFlags::EXCHANGE,
+                    Rename::Whiteout => RenameFlags::WHITEOUT,
                 };
                 rustix::fs::renameat_with(directory, name, new_directory, new_name, flags)
             }

@@ -3,6 +3,8 @@
 //! Where there is no `/dev/fuse` nothing here can be shown; each test then says so (see [`crate::needs`]).
 mod daemon;
 mod features;
+mod hidden;
+mod layers;
 mod model;
 mod requests;
 mod served;

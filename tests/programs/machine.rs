@@ -48,6 +48,12 @@ impl Machine {
         Self::with(home, disk.path().join("volume"), kind)
     }
 
+    /// The same, with the volume as a new entry of this directory.
+    pub fn within(dir: &Path, kind: &[&str]) -> Self {
+        let home = tempfile::tempdir().expect("a directory");
+        Self::with(home, dir.join("volume"), kind)
+    }
+
     fn with(home: TempDir, volume: PathBuf, kind: &[&str]) -> Self {
         let machine = Self {
             home,
@@ -112,7 +118,7 @@ impl Machine {
 
     /// The same, so that other users may enter.
     pub fn mount_for_others(&self) -> PathBuf {
-        *self.options.borrow_mut() = Some("allow_other");
+        *self.options.borrow_mut() = Some("allow_other,others_reach_ciphertext");
         self.mount()
     }
 
@@ -173,6 +179,11 @@ impl Disk {
     /// A new ext4; `None`, and said so, where this machine cannot.
     pub fn new(bytes: u64) -> Option<Self> {
         Self::of(bytes, "mkfs.ext4", &["-q", "-m0"], "ext4")
+    }
+
+    /// A new btrfs, which has subvolumes.
+    pub fn btrfs(bytes: u64) -> Option<Self> {
+        Self::of(bytes, "mkfs.btrfs", &["-q"], "btrfs")
     }
 
     /// A new exFAT, which has no holes; the kernel's or exfat-fuse.

@@ -7,11 +7,16 @@ impl Directory {
             return set_gone(node, set);
         }
         if let Some(mode) = set.mode {
-            self.with_object(node, |object| Ok(self.backing().set_mode(object, mode)?))?;
+            self.hold_inside(node, mode)?;
+            self.found(node, || {
+                self.with_object(node, |object| Ok(self.backing().set_mode(object, mode)?))
+            })?;
         }
         if set.uid.is_some() || set.gid.is_some() {
-            self.with_object(node, |object| {
-                Ok(self.backing().set_owner(object, set.uid, set.gid)?)
+            self.found(node, || {
+                self.with_object(node, |object| {
+                    Ok(self.backing().set_owner(object, set.uid, set.gid)?)
+                })
             })?;
         }
         if let Some(size) = set.size {
@@ -36,7 +41,7 @@ impl Directory {
 
     /// Clears set-user-ID, and set-group-ID where the group may execute, as a write does.
     pub(super) fn kill_privileges(&self, node: &Arc<Node>) -> Result<()> {
-        self.with_object(node, |object| {
+        let kill = |object: Object<'_>| {
             let mode = u32::from(backing::stat(object)?.stx_mode) & 0o7777;
             let mut cleared = mode & !0o4000;
             if mode & 0o010 != 0 {
@@ -46,7 +51,8 @@ impl Directory {
                 self.backing().set_mode(object, cleared)?;
             }
             Ok(())
-        })
+        };
+        self.found(node, || self.with_object(node, kill))
     }
 
     pub(super) fn sizes(&self) -> Result<Statfs> {

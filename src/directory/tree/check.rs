@@ -246,7 +246,10 @@ impl Run<'_> {
         if (kind == Kind::Directory) != id.is_some() {
             return Err(Damage::Malformed.into());
         }
-        if stat.stx_nlink > 1 && kind != Kind::Directory && !self.seen.insert(stat.stx_ino) {
+        if stat.stx_nlink > 1
+            && kind != Kind::Directory
+            && !self.seen.insert(self.tree.nodes.number(&stat))
+        {
             return Ok(());
         }
         if kind == Kind::File {
@@ -362,11 +365,8 @@ impl Run<'_> {
             let mut name = format!("{number}.").into_bytes();
             name.extend(entry.to_bytes().iter().take(255 - name.len()));
             let name = CString::new(name).map_err(|_| Error::Invalid)?;
-            match self.tree.backing().rename(
-                (handle, entry),
-                (lost.as_fd(), &name),
-                Rename::NoReplace,
-            ) {
+            let to = (lost.as_fd(), &*name);
+            match self.tree.backing().rename_new((handle, entry), to) {
                 Err(Errno::EXIST) => {}
                 moved => {
                     moved?;

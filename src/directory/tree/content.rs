@@ -107,20 +107,14 @@ impl Directory {
     /// A descriptor of a node's backing file, the id of the directory it is in, and its salvage hint.
     fn descriptor(&self, node: &Arc<Node>, write: bool) -> Result<(OwnedFd, [u8; 12], Vec<u8>)> {
         let fd = match (node.held(), node.place()) {
+            // It was compared when it was opened, and cannot become another file.
             (Some(held), _) => held.try_clone().map_err(Error::from)?,
             (None, Some(place)) => {
                 let handle = self.handle(&place.parent)?;
-                let opened = self.backing().open_file(handle.as_fd(), &place.name, write);
-                match opened {
-                    Err(Errno::NOENT) => return Err(Error::NotFound),
-                    fd => fd?,
-                }
+                self.open_node(node, handle.as_fd(), &place.name, write)?
             }
             (None, None) => return Err(Error::NotFound),
         };
-        if !node.is(&backing::stat(Object::Open(fd.as_fd()))?) {
-            return Err(Error::NotFound);
-        }
         let (parent, hint) = if write {
             self.hint(node)
         } else {

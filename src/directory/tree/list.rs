@@ -116,7 +116,7 @@ impl Directory {
                 let ino = if name == b".." {
                     self.parent_ino(node)
                 } else {
-                    raw.ino
+                    node.number_of(raw.ino)
                 };
                 if sink(&DirEntry {
                     ino,
@@ -161,7 +161,7 @@ impl Directory {
                 let ino = if name == b".." {
                     self.parent_ino(node)
                 } else {
-                    raw.ino
+                    entry.map_or(node.ino, |entry| entry.attr.ino)
                 };
                 if sink(
                     &DirEntry {

@@ -131,11 +131,7 @@ impl Directory {
         if let Some(gone) = node.remembered() {
             return Ok(gone);
         }
-        let stat = || match self.with_object(node, |object| Ok(backing::stat(object)?)) {
-            Ok(stat) if !node.is(&stat) => Err(Error::NotFound),
-            stat => stat,
-        };
-        match self.found(node, stat) {
+        match self.found(node, || self.stat(node)) {
             Ok(stat) => Ok(self.attr(node, &stat)),
             Err(error) => node.gone.lock().as_deref().copied().ok_or(error),
         }
@@ -175,7 +171,7 @@ impl Directory {
         // `.cryptfs` is not the caller's: the root does not count it (file systems without a count say 1).
         let own = u32::from(node.id == ROOT && stat.stx_nlink > 2);
         Attr {
-            ino: stat.stx_ino,
+            ino: node.ino,
             kind: node.kind,
             mode: u32::from(stat.stx_mode) & 0o7777,
             nlink: stat.stx_nlink - own,

@@ -115,8 +115,9 @@ impl Directory {
         umask::set(caller.umask);
         self.backing()
             .mknod(handle.as_fd(), &sealed.entry, mode, rdev)?;
-        let object = Object::At(handle.as_fd(), &sealed.entry);
-        let stat = self.own(parent, object, mode, caller)?;
+        let kind = Kind::from_mode(mode).unwrap_or(Kind::File);
+        let made = self.made(handle.as_fd(), &sealed.entry, kind)?;
+        let stat = self.own(parent, Object::Pinned(made.as_fd()), mode, caller)?;
         self.made_entry(parent, &sealed.entry, None, &stat)
     }
 
@@ -138,8 +139,8 @@ impl Directory {
         umask::set(caller.umask);
         self.backing().mkdir(handle.as_fd(), &sealed.entry, mode)?;
         children.insert(name, id);
-        let object = Object::At(handle.as_fd(), &sealed.entry);
-        let stat = self.own(parent, object, mode, caller)?;
+        let made = self.made(handle.as_fd(), &sealed.entry, Kind::Directory)?;
+        let stat = self.own(parent, Object::Pinned(made.as_fd()), mode, caller)?;
         let entry = self.made_entry(parent, &sealed.entry, Some(id), &stat)?;
         // What was just made has no subdirectories: it need not be scanned.
         self.nodes.get(entry.node)?.dir()?.children.write().subdirs = Some(HashMap::new());
@@ -162,8 +163,8 @@ impl Directory {
         let stored = self.seal_target(target)?;
         self.backing()
             .symlink(&stored, handle.as_fd(), &sealed.entry)?;
-        let object = Object::At(handle.as_fd(), &sealed.entry);
-        let stat = self.own(parent, object, 0o777, caller)?;
+        let made = self.made(handle.as_fd(), &sealed.entry, Kind::Symlink)?;
+        let stat = self.own(parent, Object::Pinned(made.as_fd()), 0o777, caller)?;
         self.made_entry(parent, &sealed.entry, None, &stat)
     }
 
@@ -235,6 +236,23 @@ impl Directory {
         Ok(self.backing().sync_dir(handle)?)
     }
 
+    /// A descriptor of what was made under a name a moment ago. Root gives it to the caller, so it must not be something
+    /// else that was moved there since. The kernel makes links, directories and special files by name only; what is
+    /// known of ours is its kind, that it has no second name, and that its attributes have not changed since it was made,
+    /// which a rename would do. (A store that tells no birth times leaves that last gap open.)
+    fn made(&self, dir: BorrowedFd<'_>, name: &CStr, kind: Kind) -> Result<OwnedFd> {
+        let pinned = self.backing().pin(dir, name)?;
+        let stat = backing::stat(Object::Pinned(pinned.as_fd()))?;
+        let ours = Kind::from_mode(u32::from(stat.stx_mode)) == Some(kind)
+            && (kind == Kind::Directory || stat.stx_nlink == 1)
+            && untouched(&stat);
+        if ours || !self.as_root {
+            Ok(pinned)
+        } else {
+            Err(Error::Stale)
+        }
+    }
+
     /// Gives a new object to the caller, as the kernel does: the group is the parent's where that is set-group-ID. Returns
     /// its attributes.
     fn own(
@@ -261,4 +279,11 @@ impl Directory {
         }
         Ok(backing::stat(object)?)
     }
+}
+
+/// Whether an inode is as it was made, as far as its time stamps tell. They may be a tick apart, and a second where the
+/// store rounds them.
+fn untouched(stat: &Statx) -> bool {
+    let changed = backing::time(stat.stx_ctime);
+    backing::born(stat).is_none_or(|born| changed.sec <= born.sec + 1)
 }

@@ -3,9 +3,11 @@
 //! | module | operations |
 //! | --- | --- |
 //! | [`node`] | what the caller has references to |
+//! | `identity` | which backing inode a node is |
 //! | `lookup` | lookup, forget, getattr, and names to backing names |
 //! | `make` | create, mkdir, mknod, symlink, link, tmpfile |
 //! | `remove` | unlink, rmdir, rename |
+//! | `hold` | what stays open because its name goes away |
 //! | `list` | opendir, readdir, readdirplus |
 //! | `attr` | setattr, statfs |
 //! | `content` | open, read, write, fsync and the rest on open files |
@@ -17,6 +19,8 @@
 mod attr;
 pub mod check;
 mod content;
+mod hold;
+mod identity;
 mod kept;
 pub mod link;
 mod list;
@@ -37,6 +41,7 @@ use kept::Kept;
 use node::{Node, Nodes};
 use parking_lot::Mutex;
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
+use rustix::fs::Statx;
 use std::collections::HashMap;
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
@@ -122,11 +127,20 @@ impl Directory {
 
     /// A handle of a directory, for names in it.
     fn handle(&self, node: &Arc<Node>) -> Result<Arc<OwnedFd>> {
-        self.nodes.handle(node, &|parent, name| {
-            self.backing()
-                .open_dir(parent.as_fd(), name)
-                .map_err(Error::from)
+        self.nodes.handle(node, &|node, parent, name| {
+            let handle = self.backing().open_dir(parent.as_fd(), name)?;
+            self.must_be(node, Object::Pinned(handle.as_fd()))?;
+            Ok(handle)
         })
+    }
+
+    /// Fails as if the name were gone where it is another object's by now.
+    fn must_be(&self, node: &Node, object: Object<'_>) -> Result<()> {
+        if self.nodes.is(node, &backing::stat(object)?) {
+            Ok(())
+        } else {
+            Err(Error::NotFound)
+        }
     }
 
     fn writable(&self) -> Result<()> {
@@ -137,7 +151,10 @@ impl Directory {
         }
     }
 
-    /// Calls with where a node lies: its open file, or a name of it.
+    /// Calls with a descriptor of the node's backing inode. A name is compared with the node after it was opened, and
+    /// never used again: whoever can rename in the backing directory could put another file there before the call. What
+    /// the kernel has no call by descriptor for is unlink(2) and rename(2): they only move names, which needs the right
+    /// to write to the directory that the attacker then has as well.
     fn with_object<T>(
         &self,
         node: &Arc<Node>,
@@ -152,11 +169,35 @@ impl Directory {
             return call(Object::At(root.as_fd(), c"."));
         }
         if let Some(held) = node.held() {
-            return call(Object::Open(held.as_fd()));
+            return call(match node.kind {
+                Kind::Directory => Object::Pinned(held.as_fd()),
+                _ => Object::Open(held.as_fd()),
+            });
         }
         let place = node.place().ok_or(Error::Stale)?;
         let parent = self.handle(&place.parent)?;
-        call(Object::At(parent.as_fd(), &place.name))
+        let pinned = self.backing().pin(parent.as_fd(), &place.name)?;
+        let object = Object::Pinned(pinned.as_fd());
+        self.must_be(node, object)?;
+        call(object)
+    }
+
+    /// The attributes of a node's backing inode, which need no descriptor of it.
+    fn stat(&self, node: &Arc<Node>) -> Result<Statx> {
+        let in_reach = node.open.lock().file.is_some() || node.held().is_some();
+        let stat = match node.place() {
+            Some(place) if !in_reach => {
+                let parent = self.handle(&place.parent)?;
+                backing::stat(Object::At(parent.as_fd(), &place.name))?
+            }
+            // Compared when it was opened. On overlayfs the first write may give it another number.
+            _ => return self.with_object(node, |object| Ok(backing::stat(object)?)),
+        };
+        if self.nodes.is(node, &stat) {
+            Ok(stat)
+        } else {
+            Err(Error::NotFound)
+        }
     }
 }
 
@@ -352,7 +393,10 @@ impl FileSystem for Directory {
     }
     fn setxattr(&self, node: NodeId, name: &OsStr, value: &[u8], how: SetXattr) -> Result<()> {
         self.writable()?;
-        self.set_attribute(&self.nodes.get(node)?, name.as_bytes(), value, how)
+        let node = self.nodes.get(node)?;
+        self.found(&node, || {
+            self.set_attribute(&node, name.as_bytes(), value, how)
+        })
     }
     fn listxattr(&self, node: NodeId) -> Result<Vec<Vec<u8>>> {
         let node = self.nodes.get(node)?;
@@ -360,7 +404,8 @@ impl FileSystem for Directory {
     }
     fn removexattr(&self, node: NodeId, name: &OsStr) -> Result<()> {
         self.writable()?;
-        self.remove_attribute(&self.nodes.get(node)?, name.as_bytes())
+        let node = self.nodes.get(node)?;
+        self.found(&node, || self.remove_attribute(&node, name.as_bytes()))
     }
 
     fn sync(&self) -> Result<()> {

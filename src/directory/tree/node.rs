@@ -1,11 +1,11 @@
 //! Nodes: what the caller has a reference to, and where it lies on the backing store.
-use super::super::backing;
 use super::super::file::File;
 use super::super::name::DirId;
+use super::identity::{Identities, Identity, numbered};
 use super::kept::most;
 use crate::fs::{Attr, Error, Kind, NodeId, ROOT, Result, Time};
 use parking_lot::{Mutex, RwLock};
-use rustix::fd::OwnedFd;
+use rustix::fd::{AsFd, OwnedFd};
 use rustix::fs::Statx;
 use std::collections::{HashMap, VecDeque};
 use std::ffi::{CStr, CString};
@@ -16,8 +16,10 @@ use std::sync::{Arc, Weak};
 pub struct Node {
     /// Its name towards the caller.
     pub id: NodeId,
-    /// Backing inode number.
+    /// The inode number that programs see: [`Nodes::number`] of the backing inode.
     pub ino: u64,
+    /// The backing device that it lies on, as [`Nodes::number`] counts them.
+    device: u16,
     /// When the backing inode was made, where its file system tells: a number is used again.
     born: Option<Time>,
     /// What it is.
@@ -28,7 +30,8 @@ pub struct Node {
     places: Mutex<Vec<Place>>,
     /// Content, while it is open.
     pub open: Mutex<Open>,
-    /// A regular file without a known name, or soon without: whoever has it open reads and writes on.
+    /// Of what has no known name, or soon none that leads to it: whoever has it open reads and writes on. Of a
+    /// directory it is a handle.
     pub held: Mutex<Option<Arc<OwnedFd>>>,
     /// Attributes when the last name of all went away.
     pub gone: Mutex<Option<Box<Attr>>>,
@@ -100,9 +103,13 @@ impl Node {
         self.dir.as_deref().ok_or(Error::NotDirectory)
     }
 
-    /// Whether these are the attributes of its backing inode.
-    pub fn is(&self, stat: &Statx) -> bool {
-        self.ino == stat.stx_ino && self.born == backing::born(stat)
+    /// The number that programs see of an entry of this directory, whose backing inode number is `ino`.
+    pub fn number_of(&self, ino: u64) -> u64 {
+        numbered(ino, self.device)
+    }
+
+    fn is(&self, identity: Identity) -> bool {
+        self.ino == identity.number && self.born == identity.born
     }
 
     /// Attributes of what has no name any more and is not open either.
@@ -159,6 +166,7 @@ impl Node {
 /// All nodes.
 pub struct Nodes {
     map: RwLock<Map>,
+    identities: Identities,
     kept: Mutex<VecDeque<Weak<Node>>>,
     root: Arc<OwnedFd>,
 }
@@ -172,14 +180,17 @@ struct Map {
 impl Nodes {
     /// With the root alone, which is never forgotten.
     pub fn new(root: OwnedFd, stat: &Statx, id: DirId) -> Self {
-        let node = new_node(ROOT, stat, Kind::Directory, Some(id));
+        let identities = Identities::of_store(root.as_fd(), stat);
+        let identity = identities.of(stat);
+        let node = new_node(ROOT, identity, Kind::Directory, Some(id));
         let map = Map {
             by_id: HashMap::from([(ROOT, node)]),
-            by_ino: HashMap::from([(stat.stx_ino, ROOT)]),
+            by_ino: HashMap::from([(identity.number, ROOT)]),
             next: ROOT + 1,
         };
         Self {
             map: RwLock::new(map),
+            identities,
             kept: Mutex::default(),
             root: Arc::new(root),
         }
@@ -190,11 +201,21 @@ impl Nodes {
         self.map.read().by_id.get(&id).cloned().ok_or(Error::Stale)
     }
 
+    /// The inode number that programs see of this backing inode; no other of the volume has it.
+    pub fn number(&self, stat: &Statx) -> u64 {
+        self.identities.of(stat).number
+    }
+
+    /// Whether these are the attributes of the node's backing inode.
+    pub fn is(&self, node: &Node, stat: &Statx) -> bool {
+        node.is(self.identities.of(stat))
+    }
+
     /// The node of this backing inode, if the caller has a reference to it.
-    pub fn find(&self, ino: u64) -> Option<Arc<Node>> {
+    pub fn find(&self, stat: &Statx) -> Option<Arc<Node>> {
         let map = self.map.read();
         map.by_ino
-            .get(&ino)
+            .get(&self.number(stat))
             .and_then(|id| map.by_id.get(id))
             .cloned()
     }
@@ -206,13 +227,15 @@ impl Nodes {
 
     /// The node of a backing inode that was found, made if need be, with one more reference.
     pub fn refer(&self, stat: &Statx, kind: Kind, dir: Option<DirId>) -> Arc<Node> {
+        let identity = self.identities.of(stat);
         let known = |map: &Map| {
             let node = map
                 .by_ino
-                .get(&stat.stx_ino)
+                .get(&identity.number)
                 .and_then(|id| map.by_id.get(id))?;
             // Otherwise what the caller still holds was removed outside of cryptfs.
-            let same = node.is(stat) && node.kind == kind && node.dir.as_ref().map(|d| d.id) == dir;
+            let same =
+                node.is(identity) && node.kind == kind && node.dir.as_ref().map(|d| d.id) == dir;
             same.then(|| {
                 node.references.fetch_add(1, Relaxed);
                 node.clone()
@@ -224,14 +247,14 @@ impl Nodes {
         let mut map = self.map.write();
         match known(&map) {
             Some(node) => node,
-            None => map.add(stat, kind, dir),
+            None => map.add(identity, kind, dir),
         }
     }
 
     /// The node of a backing inode that was just made, with one reference. A node that has its number is of an inode that was
     /// removed outside of cryptfs: what the caller remembers of that must not show in this one.
     pub fn made(&self, stat: &Statx, kind: Kind, dir: Option<DirId>) -> Arc<Node> {
-        self.map.write().add(stat, kind, dir)
+        self.map.write().add(self.identities.of(stat), kind, dir)
     }
 
     /// Takes `count` references away; the node, if those were the last.
@@ -245,8 +268,16 @@ impl Nodes {
 
     /// Its content was closed: the node may be unused now.
     pub fn released(&self, node: &Arc<Node>) {
-        if node.references.load(Relaxed) == 0 {
-            self.map.write().drop_unused(node);
+        if node.references.load(Relaxed) > 0 {
+            return;
+        }
+        let shrunk = {
+            let mut map = self.map.write();
+            map.drop_unused(node);
+            map.shrink()
+        };
+        if shrunk {
+            crate::sys::process::trim_heap();
         }
     }
 
@@ -262,18 +293,21 @@ impl Nodes {
     pub fn handle(
         &self,
         node: &Arc<Node>,
-        open: &dyn Fn(&OwnedFd, &CStr) -> Result<OwnedFd>,
+        open: &dyn Fn(&Node, &OwnedFd, &CStr) -> Result<OwnedFd>,
     ) -> Result<Arc<OwnedFd>> {
         if node.id == ROOT {
             return Ok(self.root.clone());
         }
         let dir = node.dir()?;
+        if let Some(held) = node.held() {
+            return Ok(held);
+        }
         if let Some(handle) = &*dir.handle.lock() {
             return Ok(handle.clone());
         }
         let place = node.place().ok_or(Error::NotFound)?;
         let parent = self.handle(&place.parent, open)?;
-        let handle = Arc::new(open(&parent, &place.name)?);
+        let handle = Arc::new(open(node, &parent, &place.name)?);
         *dir.handle.lock() = Some(handle.clone());
         self.keep(node);
         Ok(handle)
@@ -293,12 +327,12 @@ impl Nodes {
 }
 
 impl Map {
-    fn add(&mut self, stat: &Statx, kind: Kind, dir: Option<DirId>) -> Arc<Node> {
+    fn add(&mut self, identity: Identity, kind: Kind, dir: Option<DirId>) -> Arc<Node> {
         let id = self.next;
         self.next += 1;
-        let node = new_node(id, stat, kind, dir);
+        let node = new_node(id, identity, kind, dir);
         self.by_id.insert(id, node.clone());
-        self.by_ino.insert(stat.stx_ino, id);
+        self.by_ino.insert(identity.number, id);
         node
     }
 
@@ -311,9 +345,20 @@ impl Map {
             self.by_ino.remove(&node.ino);
         }
     }
+
+    /// Gives memory back after the kernel knew many files and forgot them; true if that was so.
+    fn shrink(&mut self) -> bool {
+        let room = 2 * self.by_id.len();
+        let shrinks = self.by_id.capacity() > 4 * room + 4096;
+        if shrinks {
+            self.by_id.shrink_to(room);
+            self.by_ino.shrink_to(room);
+        }
+        shrinks
+    }
 }
 
-fn new_node(id: NodeId, stat: &Statx, kind: Kind, dir: Option<DirId>) -> Arc<Node> {
+fn new_node(id: NodeId, identity: Identity, kind: Kind, dir: Option<DirId>) -> Arc<Node> {
     let dir = dir.map(|id| {
         Box::new(Dir {
             id,
@@ -323,8 +368,9 @@ fn new_node(id: NodeId, stat: &Statx, kind: Kind, dir: Option<DirId>) -> Arc<Nod
     });
     Arc::new(Node {
         id,
-        ino: stat.stx_ino,
-        born: backing::born(stat),
+        ino: identity.number,
+        device: identity.device,
+        born: identity.born,
         kind,
         dir,
         places: Mutex::default(),
@@ -333,4 +379,34 @@ fn new_node(id: NodeId, stat: &Statx, kind: Kind, dir: Option<DirId>) -> Arc<Nod
         gone: Mutex::default(),
         references: AtomicU64::new(1),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_the_kernel_forgot_takes_no_memory() {
+        let mut map = Map {
+            by_id: HashMap::new(),
+            by_ino: HashMap::new(),
+            next: ROOT + 1,
+        };
+        let identity = |number| Identity {
+            number,
+            device: 0,
+            born: None,
+        };
+        let nodes: Vec<_> = (0..100_000)
+            .map(|number| map.add(identity(number), Kind::File, None))
+            .collect();
+        for node in &nodes[..99_000] {
+            node.references.store(0, Relaxed);
+            map.drop_unused(node);
+            map.shrink();
+        }
+        assert_eq!((map.by_id.len(), map.by_ino.len()), (1000, 1000));
+        assert!(map.by_id.capacity() < 20_000, "{}", map.by_id.capacity());
+        assert!(map.by_ino.capacity() < 20_000, "{}", map.by_ino.capacity());
+    }
 }

@@ -1,5 +1,6 @@
 //! Removing and renaming.
 use super::super::name::{DirId, Sealed, Shape};
+use super::identity::same;
 use super::node::Children;
 use super::*;
 use parking_lot::RwLockWriteGuard;
@@ -94,32 +95,9 @@ impl Directory {
         Ok(())
     }
 
-    /// Before a name of a file goes away, which may be its last: it may be open, which nobody tells us. What this process may
-    /// not open nobody has open.
-    fn hold(&self, parent: &Arc<Node>, sealed: &Sealed, stat: &Statx) -> Result<()> {
-        let Some(node) = self.nodes.find(stat.stx_ino) else {
-            return Ok(());
-        };
-        if node.kind != Kind::File || node.held().is_some() || node.has_other(parent, &sealed.entry)
-        {
-            return Ok(());
-        }
-        let handle = self.handle(parent)?;
-        let open = |write| {
-            self.backing()
-                .open_file(handle.as_fd(), &sealed.entry, write)
-        };
-        match open(true).or_else(|_| open(false)) {
-            Ok(fd) => *node.held.lock() = Some(Arc::new(fd)),
-            Err(Errno::ACCESS | Errno::PERM) => {}
-            Err(errno) => return Err(errno.into()),
-        }
-        Ok(())
-    }
-
     /// A name is gone: its node must not be looked for there any more.
     fn unlinked(&self, parent: &Node, sealed: &Sealed, stat: &Statx) {
-        let Some(node) = self.nodes.find(stat.stx_ino) else {
+        let Some(node) = self.nodes.find(stat) else {
             return;
         };
         let nameless = node.remove_place(parent, &sealed.entry);
@@ -169,6 +147,10 @@ impl Directory {
                 Ok(())
             }
             (Some(_), Rename::Exchange) => self.refuse_exchange(new, locked.target()),
+            (Some(id), Rename::Whiteout) => {
+                self.rename_directory(old, new, id, &mut locked, how)?;
+                self.whiteout(old, new, id, &mut locked)
+            }
             (Some(id), _) => self.rename_directory(old, new, id, &mut locked, how),
             (None, Rename::Exchange) => self.exchange(old, new, &mut locked),
             (None, _) => self.rename_file(old, new, &mut locked, how),
@@ -198,7 +180,7 @@ impl Directory {
         let replaced = optional(backing::stat(Object::At(to.as_fd(), &target.entry)))?;
         match &replaced {
             Some(_) if how == Rename::NoReplace => return Err(Error::Exists),
-            Some(stat) if stat.stx_ino == moved.stx_ino => return Ok(()), // two names of one file: rename(2) does nothing
+            Some(stat) if same(stat, &moved) => return Ok(()), // two names of one file: rename(2) does nothing
             _ => {}
         }
         let long = replaced
@@ -208,16 +190,22 @@ impl Directory {
             self.hold(new.0, &target, stat)?;
         }
         self.write_side(to.as_fd(), target.side.as_ref())?;
-        self.backing().rename(
-            (from.as_fd(), &source.entry),
-            (to.as_fd(), &target.entry),
-            how,
-        )?;
+        let (from_name, to_name) = ((from.as_fd(), &*source.entry), (to.as_fd(), &*target.entry));
+        let renamed = match how {
+            Rename::NoReplace => self.backing().rename_new(from_name, to_name),
+            how => self.backing().rename(from_name, to_name, how),
+        };
+        if renamed.is_err() && replaced.is_none() {
+            self.drop_side(to.as_fd(), &target); // no entry needs it
+        }
+        renamed?;
         if let Some(stat) = &replaced {
             self.unlinked(new.0, &target, stat);
         }
         self.moved(&moved, (old.0, &source), (new.0, &target));
-        self.drop_side(from.as_fd(), &source);
+        if how != Rename::Whiteout {
+            self.drop_side(from.as_fd(), &source); // a whiteout has the same name
+        }
         self.drop_long_target(long);
         Ok(())
     }
@@ -251,16 +239,39 @@ impl Directory {
             None => {}
         }
         self.write_side(to.as_fd(), target.side.as_ref())?;
-        self.backing().rename(
-            (from.as_fd(), &source.entry),
-            (to.as_fd(), &target.entry),
-            Rename::NoReplace,
-        )?;
+        self.backing()
+            .rename_new((from.as_fd(), &source.entry), (to.as_fd(), &target.entry))
+            .inspect_err(|_| self.drop_side(to.as_fd(), &target))?;
         locked.source().remove(old.1);
         locked.target().insert(new.1, id);
         self.moved(&moved, (old.0, &source), (new.0, &target));
         self.drop_side(from.as_fd(), &source);
         Ok(())
+    }
+
+    /// Leaves a whiteout where a directory was. The backing name of a directory is not one that a device can have, so
+    /// this is a second step: after a crash in between, overlayfs shows what the lower layer has under the old name.
+    fn whiteout(
+        &self,
+        old: (&Arc<Node>, &[u8]),
+        new: (&Arc<Node>, &[u8]),
+        id: DirId,
+        locked: &mut Locked<'_>,
+    ) -> Result<()> {
+        let handle = self.handle(old.0)?;
+        let sealed = self.names.file(old.0.dir()?.id, old.1);
+        let device = Kind::CharDevice.mode_bits();
+        let made = self
+            .write_side(handle.as_fd(), sealed.side.as_ref())
+            .and_then(|()| {
+                let backing = self.backing();
+                Ok(backing.mknod(handle.as_fd(), &sealed.entry, device, 0)?)
+            });
+        if made.is_err() {
+            locked.swap();
+            let _ = self.rename_directory(new, old, id, locked, Rename::Replace);
+        }
+        made
     }
 
     /// Exchanges two files. Directories cannot be: their ids are part of their backing names, and two renames are not one.
@@ -282,7 +293,7 @@ impl Directory {
             backing::stat(Object::At(from.as_fd(), &first.entry))?,
             backing::stat(Object::At(to.as_fd(), &second.entry))?,
         );
-        if a.stx_ino == b.stx_ino {
+        if same(&a, &b) {
             return Ok(());
         }
         self.backing().rename(
@@ -306,7 +317,7 @@ impl Directory {
     }
 
     fn moved(&self, stat: &Statx, old: (&Arc<Node>, &Sealed), new: (&Arc<Node>, &Sealed)) {
-        if let Some(node) = self.nodes.find(stat.stx_ino) {
+        if let Some(node) = self.nodes.find(stat) {
             node.add_place(new.0, &new.1.entry); // first: it must not be without any
             node.remove_place(old.0, &old.1.entry);
         }
@@ -337,6 +348,13 @@ enum Locked<'a> {
 }
 
 impl Locked<'_> {
+    /// For the way back.
+    fn swap(&mut self) {
+        if let Self::Two { old, new } = self {
+            std::mem::swap(old, new);
+        }
+    }
+
     fn source(&mut self) -> &mut Children {
         match self {
             Self::One(children) | Self::Two { old: children, .. } => children,

@@ -1,16 +1,26 @@
 //! Extended attributes (man/cryptfs.5, "EXTENDED ATTRIBUTES").
 //!
 //! backing name = "user.cryptfs." + base64url(first 16 bytes of HMAC-SHA-256(name)); backing value = AES-256-SIV over length of
-//! the name (1 byte), name, value; associated data: backing name, and a directory's id. POSIX ACLs are passed through in
-//! clear, so that kernels enforce them.
+//! the name (1 byte), name, value; associated data: backing name, and a directory's id. Links and special files can have
+//! no `user.` attributes: theirs begin with "trusted.cryptfs.", which only root can set. POSIX ACLs are passed through
+//! in clear, so that kernels enforce them.
 use super::*;
 use crate::crypto::digest;
 use data_encoding::BASE64URL_NOPAD;
 use rustix::io::Errno;
 use std::ffi::{CStr, CString};
 
-/// How backing names of attributes begin.
-pub const PREFIX: &str = "user.cryptfs.";
+/// How backing names of attributes begin, of files and directories.
+const PREFIX: &str = "user.cryptfs.";
+/// The same of anything else.
+const SPECIAL_PREFIX: &str = "trusted.cryptfs.";
+
+/// Whether a backing name is that of an attribute of ours.
+pub fn is_sealed(stored: &CStr) -> bool {
+    [PREFIX, SPECIAL_PREFIX]
+        .iter()
+        .any(|prefix| stored.to_bytes().starts_with(prefix.as_bytes()))
+}
 /// XATTR_SIZE_MAX.
 const MAX_VALUE: usize = 64 << 10;
 
@@ -21,7 +31,7 @@ impl Directory {
                 backing::get_xattr(object, acl).map_err(absent)
             });
         }
-        let stored = self.stored_name(name)?;
+        let stored = self.stored_name(node, name)?;
         let sealed = self.with_object(node, |object| {
             backing::get_xattr(object, &stored).map_err(absent)
         })?;
@@ -50,7 +60,7 @@ impl Directory {
         if value.len() > MAX_VALUE {
             return Err(Error::TooBig);
         }
-        let stored = self.stored_name(name)?;
+        let stored = self.stored_name(node, name)?;
         let plain = [&[name.len() as u8], name, value].concat(); // stored_name has checked the length
         let sealed = self
             .store
@@ -70,7 +80,7 @@ impl Directory {
             for stored in backing::list_xattrs(object)? {
                 if acl(stored.to_bytes()).is_some() {
                     names.push(stored.into_bytes());
-                } else if stored.to_bytes().starts_with(PREFIX.as_bytes()) {
+                } else if is_sealed(&stored) {
                     let sealed = backing::get_xattr(object, &stored)?;
                     names.push(self.open_attribute(node, &stored, &sealed)?.0);
                 }
@@ -82,14 +92,14 @@ impl Directory {
     pub(super) fn remove_attribute(&self, node: &Arc<Node>, name: &[u8]) -> Result<()> {
         let stored = match acl(name) {
             Some(acl) => acl.to_owned(),
-            None => self.stored_name(name)?,
+            None => self.stored_name(node, name)?,
         };
         self.with_object(node, |object| {
             self.backing().remove_xattr(object, &stored).map_err(absent)
         })
     }
 
-    fn stored_name(&self, name: &[u8]) -> Result<CString> {
+    fn stored_name(&self, node: &Node, name: &[u8]) -> Result<CString> {
         let known = [&b"user."[..], b"trusted.", b"security."]
             .iter()
             .any(|space| name.starts_with(space));
@@ -100,7 +110,11 @@ impl Directory {
             return Err(Error::Range);
         }
         let mac = digest::hmac_sha256(self.store.keys.xattr_names(), &[name]);
-        CString::new(format!("{PREFIX}{}", BASE64URL_NOPAD.encode(&mac[..16])))
+        let prefix = match node.kind {
+            Kind::File | Kind::Directory => PREFIX,
+            _ => SPECIAL_PREFIX,
+        };
+        CString::new(format!("{prefix}{}", BASE64URL_NOPAD.encode(&mac[..16])))
             .map_err(|_| Error::Invalid)
     }
 

@@ -31,6 +31,15 @@ impl Failure {
         match self {
             // The kernel takes 1 to 511 and would leave the request pending for any other.
             Self::Fs(error) => match error.errno() {
+                // A backing store that is itself served over a connection says these when it is gone. From a FUSE mount
+                // they mean that its daemon is, and whoever hears them unmounts it.
+                errno
+                    if [E::NOTCONN, E::CONNABORTED]
+                        .map(E::raw_os_error)
+                        .contains(&errno) =>
+                {
+                    E::IO.raw_os_error()
+                }
                 errno @ 1..512 => errno,
                 _ => E::IO.raw_os_error(),
             },

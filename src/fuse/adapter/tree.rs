@@ -98,7 +98,7 @@ impl Call<'_> {
     }
 }
 
-/// How renameat2(2) treats an existing target; RENAME_WHITEOUT and unknown flags are refused.
+/// How renameat2(2) treats an existing target; combinations and unknown flags are refused.
 fn how(flags: RenameFlags) -> Result<Rename, Error> {
     if flags.is_empty() {
         Ok(Rename::Replace)
@@ -106,6 +106,8 @@ fn how(flags: RenameFlags) -> Result<Rename, Error> {
         Ok(Rename::NoReplace)
     } else if flags == RenameFlags::EXCHANGE {
         Ok(Rename::Exchange)
+    } else if flags == RenameFlags::WHITEOUT {
+        Ok(Rename::Whiteout)
     } else {
         Err(Error::Invalid)
     }
