@@ -5,6 +5,7 @@
 //! through [`printable`]; what goes into JSON goes through [`exact`].
 use std::ffi::OsStr;
 use std::fmt::{self, Display, Formatter, Write};
+use std::path::Path;
 
 /// Shows a name as it is where it is plain text, and as the shell word `$'...'` otherwise.
 ///
@@ -12,6 +13,16 @@ use std::fmt::{self, Display, Formatter, Write};
 /// direction of the text are escaped. Bash, zsh and ksh turn it back into the exact name.
 pub fn printable<T: AsRef<OsStr> + ?Sized>(name: &T) -> Printable<'_> {
     Printable(name.as_ref())
+}
+
+/// Returns a path as a shell takes it, for commands that people copy.
+pub fn typed(path: &Path) -> String {
+    let path = printable(path).to_string();
+    let plain = |c: char| c.is_alphanumeric() || "/._-+,:@%".contains(c);
+    match path.chars().all(plain) || path.starts_with("$'") {
+        true => path,
+        false => format!("'{}'", path.replace('\'', "'\\''")),
+    }
 }
 
 /// Returns a name for JSON: as it is where it is UTF-8, and as the shell word `$'...'` otherwise.

@@ -117,12 +117,9 @@ impl Keeper {
 
 #[cfg(feature = "fuse")]
 fn mount_of(path: &Path) -> Option<PathBuf> {
-    let path = path.canonicalize().ok()?;
-    let mounts = crate::sys::mountinfo::mounts().ok()?;
-    let ours = mounts
-        .into_iter()
-        .find(|mount| mount.kind == "fuse.cryptfs" && mount.source == path);
-    ours.map(|mount| mount.point)
+    use super::whereabouts;
+    let mut mounts = whereabouts::of(path).into_iter();
+    mounts.find(|mount| !mount.about.read_only)?.point
 }
 
 #[cfg(not(feature = "fuse"))]

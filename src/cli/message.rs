@@ -5,6 +5,7 @@
 //! cryptfs: hint: unmount it with cryptfs umount DIR
 //! ```
 use crate::image::OpenError;
+pub use crate::printable::typed;
 use crate::printable::{harmless, printable};
 use crate::volume::error::{date_or_never, kind_name};
 use crate::volume::keystore::Protection;
@@ -175,7 +176,7 @@ impl Error {
             }
             Self::Volume(error) => volume_hint(error),
             #[cfg(feature = "fuse")]
-            Self::Fuse(error) => error.hint().map(str::to_owned),
+            Self::Fuse(error) => error.hint(),
             Self::Recover(error) => recover_hint(error).map(str::to_owned),
             Self::FileSystem(_) | Self::Io { .. } => None,
         }
@@ -249,7 +250,8 @@ fn fuse_code(error: &crate::fuse::Error) -> Code {
             Code::Place
         }
         F::NotMounted(_) | F::Foreign(_) => Code::Place,
-        F::AlreadyMounted { .. } | F::Busy(..) => Code::Busy,
+        F::AlreadyMounted { .. } | F::Busy(..) | F::BusyElsewhere(..) => Code::Busy,
+        F::Waiting(..) | F::Unwatched(_) => Code::Failure,
         F::NoDevice | F::Device(_) | F::NoFusermount | F::AllowOther => Code::Failure,
         F::Unclean(_) | F::RemountRights(_) | F::Mount(..) | F::Unmount(..) | F::Path(..) => {
             Code::Failure
@@ -300,7 +302,7 @@ fn volume_hint(error: &volume::Error) -> Option<String> {
         V::HeaderLost { .. } => "cryptfs recover VOLUME rebuilds it from the keystore's copy or --kit FILE".to_owned(),
         V::Unsupported(_) => "use a newer cryptfs".to_owned(),
         V::ReadOnlyFeatures(_) => "mount it with -o ro, or use a newer cryptfs".to_owned(),
-        V::AlreadyMounted(_) => "unmount it with cryptfs umount DIR".to_owned(),
+        V::AlreadyMounted(path) => already_mounted(path),
         V::NotWritable(_) => "to read it, mount it with -o ro".to_owned(),
         V::NotEmpty(_) => "name a new file, or a new or empty directory; copy the files in once it is mounted".to_owned(),
         V::NoSize => "say how large it is to be with --size, as in --size 20G".to_owned(),
@@ -355,6 +357,16 @@ fn no_free_slot(slot: &Protector) -> String {
     )
 }
 
+#[cfg(feature = "fuse")]
+fn already_mounted(path: &Path) -> String {
+    super::whereabouts::hint(path)
+}
+
+#[cfg(not(feature = "fuse"))]
+fn already_mounted(_: &Path) -> String {
+    "unmount it with fusermount3 -u MOUNTPOINT".to_owned()
+}
+
 /// Prints a line of a result on standard output.
 pub fn out(text: fmt::Arguments<'_>) -> Result<()> {
     let mut stdout = io::stdout().lock();
@@ -393,16 +405,6 @@ pub fn named(path: &Path, label: &str) -> String {
     match label {
         "" => printable(path).to_string(),
         label => format!("{} [{label}]", printable(path)),
-    }
-}
-
-/// Returns a path as a word of the shell, for commands that people copy.
-pub fn typed(path: &Path) -> String {
-    let path = printable(path).to_string();
-    let plain = |c: char| c.is_alphanumeric() || "/._-+,:@%".contains(c);
-    match path.chars().all(plain) || path.starts_with("$'") {
-        true => path,
-        false => format!("'{}'", path.replace('\'', "'\\''")),
     }
 }
 

@@ -36,6 +36,8 @@ mod size;
 mod snapshot;
 mod status;
 mod umount;
+#[cfg(feature = "fuse")]
+mod whereabouts;
 
 pub use message::{Code, Error, Result};
 
@@ -214,6 +216,8 @@ fn misused(said: &clap::Error) -> Error {
 
 /// Keys are going to be in memory: no core dumps, and no debugger of the same user.
 fn start(run: impl FnOnce() -> Result<ExitCode>) -> ExitCode {
+    crate::sys::descriptors::remember_inherited();
+    crate::sys::interrupt::survive_file_size_limit();
     let hardened = crate::sys::harden::no_core_dumps().map_err(Error::io(Path::new("core dumps")));
     match hardened.and_then(|()| run()) {
         Ok(code) => code,

@@ -1,13 +1,16 @@
 //! `cryptfs mount`: unlock by the keystore, mount, and go into the background.
 #[cfg(feature = "fuse")]
 use super::message;
+#[cfg(feature = "fuse")]
+use super::whereabouts::{self, Outlook};
 use super::{Code, Common, Error, Result};
 #[cfg(feature = "fuse")]
 use crate::{
-    fuse,
+    fuse::{self, about::About},
     recover::{self, How},
     volume::{
-        self, Access, CopyReport, Keystore, MountLock, Mountable, Opened, Rollback, Volume, Witness,
+        self, Access, CopyReport, Keystore, Locked, MountLock, Mountable, Opened, Rollback, Volume,
+        Witness,
     },
 };
 use clap::Args;
@@ -37,6 +40,9 @@ pub struct MountArgs {
     /// Take a header or an image that is older than what this computer has seen: a backup was put back on purpose
     #[arg(long)]
     pub accept_rollback: bool,
+    /// Do everything but the mount: what mount(8) means by `-f`
+    #[arg(skip)]
+    pub fake: bool,
 }
 
 /// The arguments as mount(8) and mount.fuse(8) give them: `PROGRAM VOLUME MOUNTPOINT [-sfnv] [-o OPTIONS]`, where PROGRAM is
@@ -64,12 +70,15 @@ fn drop_added(list: &mut OsString) {
 fn from_helper(arguments: &[OsString]) -> Result<(MountArgs, Common)> {
     let mut paths = Vec::new();
     let mut options = Vec::new();
+    let mut fake = false;
     let mut rest = arguments.iter().skip(1);
     while let Some(argument) = rest.next() {
         match argument.to_str() {
             Some("-o") => options.extend(rest.next().cloned()),
             Some("-t" | "-N") => drop(rest.next()),
-            Some(flag) if flag.starts_with('-') => {}
+            Some("--fake") => fake = true,
+            Some(flag) if flag.starts_with("--") => {}
+            Some(flag) if flag.starts_with('-') => fake |= flag.contains('f'),
             _ => paths.push(PathBuf::from(argument)),
         }
     }
@@ -88,6 +97,7 @@ fn from_helper(arguments: &[OsString]) -> Result<(MountArgs, Common)> {
         foreground: false,
         log: None,
         accept_rollback: false,
+        fake,
     };
     Ok((args, Common::default()))
 }
@@ -134,7 +144,7 @@ fn mount(args: &MountArgs, common: &Common, by_hand: Option<ByHand<'_>>) -> Resu
         fuse::mountpoint::remount(&args.mountpoint, &options)?;
         return Ok(ExitCode::SUCCESS);
     }
-    let point = fuse::mountpoint::check(&args.mountpoint, &args.volume, &options)?;
+    let point = fuse::Point::check(&args.mountpoint, &args.volume, &options)?;
     fuse::reach::check(&args.volume, &options)?;
     let keystore = Keystore::open(common.keystore.as_deref().or(options.keystore.as_deref()));
     let keystore = match by_hand {
@@ -151,6 +161,12 @@ fn mount(args: &MountArgs, common: &Common, by_hand: Option<ByHand<'_>>) -> Resu
         source.push(name);
     }
     options.source.get_or_insert(source);
+    if args.fake {
+        if let Some(keystore) = &keystore {
+            Locked::open(&args.volume)?.unlock_auto(keystore, rollback(args))?;
+        }
+        return Ok(ExitCode::SUCCESS);
+    }
     let log = match args.log.as_ref().or(options.log.as_ref()) {
         Some(path) => Some(crate::sys::log::open(path).map_err(Error::io(path))?),
         None => None,
@@ -167,13 +183,21 @@ fn mount(args: &MountArgs, common: &Common, by_hand: Option<ByHand<'_>>) -> Resu
     Ok(ExitCode::from(code.map_err(Error::io(&args.mountpoint))?))
 }
 
+#[cfg(feature = "fuse")]
+fn rollback(args: &MountArgs) -> Rollback {
+    match args.accept_rollback {
+        true => Rollback::Accept,
+        false => Rollback::Refuse,
+    }
+}
+
 /// Unlocks, mounts and serves until it is unmounted.
 #[cfg(feature = "fuse")]
 fn serve(
     args: &MountArgs,
     keystore: Option<&Keystore>,
     by_hand: Option<ByHand<'_>>,
-    point: &Path,
+    point: &fuse::Point,
     options: &fuse::MountOptions,
     ready: fuse::daemon::Ready,
 ) -> Result<()> {
@@ -184,17 +208,14 @@ fn serve(
             (None, true) => Access::ReadOnly,
             (None, false) => Access::ReadWrite,
         },
-        rollback: if args.accept_rollback {
-            Rollback::Accept
-        } else {
-            Rollback::Refuse
-        },
+        rollback: rollback(args),
     };
     let mut mounting = match (by_hand, keystore) {
         (Some(by_hand), keystore) => opened_by_hand(by_hand, keystore, unlock.access)?,
-        (None, Some(keystore)) => open(&args.volume, keystore, unlock, options)?.into(),
+        (None, Some(keystore)) => open(&args.volume, keystore, unlock)?.into(),
         (None, None) => return Err(volume::Error::KeystoreUnknown.into()),
     };
+    let about = about(&args.volume, options).map_err(Error::io(&args.volume))?;
     for copy in &mounting.repaired {
         message::warning(format_args!(
             "header copy {} was {}; it is good again",
@@ -225,7 +246,13 @@ fn serve(
         }
     };
     note();
-    let served = fuse::serve(file_system.clone(), point, options, || ready.signal());
+    let service = fuse::daemon::Service {
+        point,
+        options,
+        about: Some(about),
+        unmounter: ready.unmounter(),
+    };
+    let served = fuse::serve(file_system.clone(), service, || ready.signal());
     note();
     Ok(served?)
 }
@@ -289,35 +316,37 @@ fn opened_by_hand(
     })
 }
 
-/// Opens the volume. One that was unmounted a moment ago may still be written to by its daemon, which umount(8) does not wait
-/// for: that takes patience and is no error.
+/// What the daemon tells commands about itself.
 #[cfg(feature = "fuse")]
-fn open(
-    path: &Path,
-    keystore: &Keystore,
-    unlock: volume::MountOptions,
-    options: &fuse::MountOptions,
-) -> Result<Mountable> {
-    const PATIENCE: Duration = Duration::from_secs(10);
+fn about(volume: &Path, options: &fuse::MountOptions) -> std::io::Result<About> {
+    let (id, _) = fuse::contact::volume_at(volume)?;
+    let path = volume.canonicalize()?;
+    let read_only = options.read_only();
+    Ok(About::now(id, path, read_only, options.snapshot.as_deref()))
+}
+
+/// Opens the volume. One that was unmounted a moment ago may still be written to by its daemon, which umount(8) does not wait
+/// for: that takes patience and is no error. Anyone else who has it is named at once.
+#[cfg(feature = "fuse")]
+fn open(path: &Path, keystore: &Keystore, unlock: volume::MountOptions) -> Result<Mountable> {
+    let mut unknown = None;
     let start = Instant::now();
+    let mut worth_waiting = || match whereabouts::outlook(path) {
+        Outlook::Ending => start.elapsed() < Duration::from_secs(10),
+        // It may have ended since the last look.
+        Outlook::Unknown => {
+            unknown.get_or_insert_with(Instant::now).elapsed() < Duration::from_secs(2)
+        }
+        Outlook::Stays => false,
+    };
     loop {
         match Mountable::open(path, keystore, unlock, &recover::may_repair) {
-            Err(volume::Error::AlreadyMounted(_))
-                if start.elapsed() < PATIENCE && !is_mounted(options) =>
-            {
+            Err(volume::Error::AlreadyMounted(_)) if worth_waiting() => {
                 std::thread::sleep(Duration::from_millis(20));
             }
             answer => return Ok(answer?),
         }
     }
-}
-
-#[cfg(feature = "fuse")]
-fn is_mounted(options: &fuse::MountOptions) -> bool {
-    let mounts = crate::sys::mountinfo::mounts().unwrap_or_default();
-    mounts
-        .iter()
-        .any(|mount| Some(&mount.source) == options.source.as_ref())
 }
 
 #[cfg(test)]

@@ -121,6 +121,7 @@ pub fn run(args: &RecoverArgs, common: &Common) -> Result<ExitCode> {
         foreground: false,
         log: None,
         accept_rollback: false,
+        fake: false,
     };
     mount::by_hand(&mount, common, &|read_only| {
         let mut volume = proven()?;

@@ -11,7 +11,7 @@ use crate::volume::keystore::Protection;
 use crate::volume::same_disk::{SameDisk, same_disk, tears_units};
 use crate::volume::{self, CopyReport, Keystore, Kind, ProtectorKind, Rollback, uuid};
 use clap::Args;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 /// Arguments of `cryptfs status`.
@@ -65,7 +65,9 @@ struct Status {
 /// Runs `cryptfs status`.
 pub fn run(args: &StatusArgs, common: &Common) -> Result<ExitCode> {
     let keystore = Keystore::open(common.keystore.as_deref());
-    let volumes = subjects(args.volume.as_slice(), &keystore)?;
+    let named = args.volume.as_deref();
+    let named = named.map(|path| mounted_there(path).unwrap_or_else(|| path.to_owned()));
+    let volumes = subjects(named.as_slice(), &keystore)?;
     // Monitoring must not take an empty answer for a good one.
     let mut worst = match volumes.is_empty() {
         true => Verdict::Unprotected,
@@ -103,6 +105,17 @@ pub fn run(args: &StatusArgs, common: &Common) -> Result<ExitCode> {
     } else {
         ExitCode::SUCCESS
     })
+}
+
+/// The volume that is mounted on a path that was named, if one is.
+#[cfg(feature = "fuse")]
+fn mounted_there(path: &Path) -> Option<PathBuf> {
+    super::whereabouts::at(path).map(|mounted| mounted.about.path)
+}
+
+#[cfg(not(feature = "fuse"))]
+fn mounted_there(_: &Path) -> Option<PathBuf> {
+    None
 }
 
 fn look(volume: &Subject, keystore: &volume::Result<Keystore>) -> Result<Status> {

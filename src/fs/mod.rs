@@ -144,6 +144,10 @@ pub trait FileSystem: Send + Sync + 'static {
     /// Removes an extended attribute.
     fn removexattr(&self, node: NodeId, name: &OsStr) -> Result<()>;
 
+    /// The nodes to which the caller has references, in no order; directories and the like may be among them.
+    fn referenced(&self) -> Vec<NodeId> {
+        Vec::new()
+    }
     /// Counts the states of the whole that became durable; 0 where they are not counted.
     fn generation(&self) -> u64 {
         0

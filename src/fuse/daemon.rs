@@ -4,18 +4,19 @@ use std::fs::File;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::panic::PanicHookInfo;
-use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use rustix::pipe::{PipeFlags, pipe_with};
 use rustix::process::{Resource, Rlimit, Signal};
 
-use super::presence::{Presence, Watchers};
-use super::{Counters, Error, MountOptions, Session, mountpoint};
+use super::about::About;
+use super::contact::Device;
+use super::monitor::{Monitor, Watched, Watchers};
+use super::{Counters, Error, MountOptions, Point, Session, Unmounter};
 use crate::fs::FileSystem;
-use crate::sys::log;
 use crate::sys::process::{Fork, Signals, fork};
+use crate::sys::{descriptors, log};
 
 /// What the parent does with a child that ended without a status: killed.
 const KILLED: u8 = 1;
@@ -27,6 +28,8 @@ pub struct Ready {
     parent: Option<OwnedFd>,
     /// Opened before anything is mounted, so that it never lies in the mount.
     log: Option<File>,
+    /// Unmounts.
+    unmounter: Arc<Unmounter>,
 }
 
 /// Runs `serve` in a child (or in the foreground), and returns the exit code for this process. The parent returns as soon
@@ -36,18 +39,20 @@ pub struct Ready {
 /// # Errors
 /// No child can be made. In particular: call this before any thread is started.
 pub fn run(foreground: bool, log: Option<File>, serve: impl FnOnce(Ready) -> u8) -> io::Result<u8> {
-    raise_file_limit();
+    raise_limits();
+    let ready = |parent, log| Ready {
+        parent,
+        log,
+        unmounter: Arc::new(Unmounter::start().unwrap_or_else(|_| Unmounter::here())),
+    };
     if foreground {
-        return Ok(serve(Ready { parent: None, log }));
+        return Ok(serve(ready(None, log)));
     }
     let (reader, writer) = pipe_with(PipeFlags::CLOEXEC)?;
     match fork()? {
         Fork::Child => {
             drop(reader);
-            Ok(serve(Ready {
-                parent: Some(writer),
-                log,
-            }))
+            Ok(serve(ready(Some(writer), log)))
         }
         Fork::Parent(child) => {
             drop(writer);
@@ -65,17 +70,45 @@ pub fn run(foreground: bool, log: Option<File>, serve: impl FnOnce(Ready) -> u8)
     }
 }
 
-/// As many open files as the system allows.
-fn raise_file_limit() {
-    let files = rustix::process::getrlimit(Resource::Nofile);
-    let most = Rlimit {
-        current: files.maximum,
-        ..files
+/// As many open files, and as large ones, as the system allows.
+fn raise_limits() {
+    use rustix::process::{getrlimit, setrlimit};
+    for what in [Resource::Nofile, Resource::Fsize] {
+        let limit = getrlimit(what);
+        let most = Rlimit {
+            current: limit.maximum,
+            ..limit
+        };
+        let _ = setrlimit(what, most);
+    }
+    // Root's own volume is not to end where the shell that mounted it would have.
+    let none = Rlimit {
+        current: None,
+        maximum: None,
     };
-    let _ = rustix::process::setrlimit(Resource::Nofile, most);
+    let _ = setrlimit(Resource::Fsize, none);
+}
+
+/// Leaves the caller's session, directory and terminal.
+///
+/// # Errors
+/// `/dev/null` cannot be opened.
+pub(super) fn leave_terminal() -> io::Result<()> {
+    let _ = rustix::process::setsid();
+    rustix::process::chdir("/")?;
+    let null = File::options().read(true).write(true).open("/dev/null")?;
+    rustix::stdio::dup2_stdin(&null)?;
+    rustix::stdio::dup2_stdout(&null)?;
+    rustix::stdio::dup2_stderr(&null)?;
+    Ok(())
 }
 
 impl Ready {
+    /// Unmounts what this process mounts.
+    pub fn unmounter(&self) -> Arc<Unmounter> {
+        Arc::clone(&self.unmounter)
+    }
+
     /// Leaves the terminal and lets the parent go.
     ///
     /// # Errors
@@ -90,12 +123,7 @@ impl Ready {
             return Ok(());
         };
         std::panic::set_hook(Box::new(report_panic));
-        let _ = rustix::process::setsid();
-        rustix::process::chdir("/")?;
-        let null = File::options().read(true).write(true).open("/dev/null")?;
-        rustix::stdio::dup2_stdin(&null)?;
-        rustix::stdio::dup2_stdout(&null)?;
-        rustix::stdio::dup2_stderr(&null)?;
+        leave_terminal()?;
         rustix::io::write(&parent, &[0])?;
         Ok(())
     }
@@ -121,25 +149,40 @@ fn lock_memory() {
     }
 }
 
-/// Mounts `file_system` on `point` (which [`mountpoint::check`] gave) and serves it until it is unmounted, then closes
-/// it. `ready` is called once the mount is there. SIGTERM and SIGINT unmount, SIGUSR1 writes the request counters to the
-/// log, SIGHUP does nothing.
+/// What a daemon serves, and where.
+#[derive(Debug)]
+pub struct Service<'a> {
+    /// Where to mount it.
+    pub point: &'a Point,
+    /// How.
+    pub options: &'a MountOptions,
+    /// What commands are told about it.
+    pub about: Option<About>,
+    /// Unmounts it.
+    pub unmounter: Arc<Unmounter>,
+}
+
+/// Mounts `file_system` and serves it until it is unmounted, then closes it. `ready` is called once the mount is there.
+/// SIGTERM and SIGINT unmount, SIGUSR1 writes the request counters to the log, SIGHUP does nothing.
 ///
 /// # Errors
 /// It cannot be mounted, served or closed.
 pub fn serve(
     file_system: Arc<dyn FileSystem>,
-    point: &Path,
-    options: &MountOptions,
+    service: Service<'_>,
     ready: impl FnOnce() -> io::Result<()>,
 ) -> Result<(), Error> {
+    // A lock, a pipe or a directory of the caller's would be held for as long as the daemon runs. Not before: a password
+    // may have come by one of them.
+    descriptors::close_inherited();
     lock_memory();
-    let served = mount_and_serve(&file_system, point, options, ready);
+    let point = service.point.path().to_owned();
+    let served = mount_and_serve(&file_system, service, ready);
     let closed = file_system.close().map_err(Error::Close);
     let (watchers, served) = served?;
     let end = served.and(closed);
     match &end {
-        Ok(()) => log::notice(format_args!("unmounted from '{}'", printable(point))),
+        Ok(()) => log::notice(format_args!("unmounted from '{}'", printable(&point))),
         Err(error) => log::error(format_args!("{error}")),
     }
     watchers.tell(end.is_ok());
@@ -149,44 +192,58 @@ pub fn serve(
 /// The outer error: it was never mounted. The inner one: it stopped being served.
 fn mount_and_serve(
     file_system: &Arc<dyn FileSystem>,
-    point: &Path,
-    options: &MountOptions,
+    service: Service<'_>,
     ready: impl FnOnce() -> io::Result<()>,
 ) -> Result<(Watchers, Result<(), Error>), Error> {
-    let session = Session::mount(point, options)?;
+    let Service {
+        point,
+        options,
+        about,
+        unmounter,
+    } = service;
+    let session = Session::mount(point, options, Arc::clone(&unmounter))?;
     let signals = Signals::block(&[Signal::TERM, Signal::INT, Signal::HUP, Signal::USR1]);
     let signals = signals.map_err(Error::Serve)?;
-    let presence = Presence::new(point);
-    let watched = Arc::new(Watched {
-        point: point.to_owned(),
+    let device = session.device();
+    let monitor = Monitor::start(Watched {
+        device,
+        about,
+        ending: session.ending(),
+        unmounter: Arc::clone(&unmounter),
+    });
+    let monitor = monitor.map_err(Error::Serve)?;
+    let signalled = Arc::new(Signalled {
+        device,
+        unmounter,
         counters: session.counters(),
         over: AtomicBool::new(false),
     });
     let watch = std::thread::Builder::new().name("signals".into());
-    let answering = Arc::clone(&watched);
+    let answering = Arc::clone(&signalled);
     watch
         .spawn(move || answering.answer(&signals))
         .map_err(Error::Serve)?;
     ready().map_err(Error::Serve)?;
-    log::notice(format_args!("mounted on '{}'", printable(point)));
+    log::notice(format_args!("mounted on '{}'", printable(point.path())));
     let served = session.run(file_system).map_err(Error::Serve);
-    watched.over.store(true, Ordering::Relaxed);
-    let watchers = presence.over();
+    signalled.over.store(true, Ordering::Relaxed);
+    let watchers = monitor.finish();
     if options.stats {
-        log::notice(format_args!("requests: {}", watched.counters));
+        log::notice(format_args!("requests: {}", signalled.counters));
     }
     Ok((watchers, served))
 }
 
 /// What signals are about.
-struct Watched {
-    point: PathBuf,
+struct Signalled {
+    device: Device,
+    unmounter: Arc<Unmounter>,
     counters: Arc<Counters>,
-    /// The mount is gone; another may be there.
+    /// The mount is gone; its number may be another's.
     over: AtomicBool,
 }
 
-impl Watched {
+impl Signalled {
     /// Until the process ends.
     fn answer(&self, signals: &Signals) {
         while let Ok(signal) = signals.wait() {
@@ -200,7 +257,7 @@ impl Watched {
 
     fn unmount(&self) {
         if !self.over.load(Ordering::Relaxed)
-            && let Err(error) = mountpoint::detach_or_name(&self.point)
+            && let Err(error) = self.unmounter.detach(self.device, false)
         {
             log::error(format_args!("still serving: {error}"));
         }

@@ -115,6 +115,13 @@ pub(super) fn drop_pages(reply: &mut Reply, node: NodeId) -> &[u8] {
     reply.finish_with(0, NOTIFY_INVAL_INODE)
 }
 
+/// A notification without request: names and attributes that the kernel has of this session are no longer valid.
+pub(super) fn next_epoch(reply: &mut Reply) -> &[u8] {
+    const NOTIFY_INC_EPOCH: i32 = 8;
+    reply.clear();
+    reply.finish_with(0, NOTIFY_INC_EPOCH)
+}
+
 /// `fuse_dirent`, if it fits in a listing of at most `limit` bytes.
 pub(super) fn dirent(reply: &mut Reply, limit: usize, entry: &DirEntry<'_>) -> bool {
     fits(reply, limit, dirent_len(entry)) && put_dirent(reply, entry).is_ok()

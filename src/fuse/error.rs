@@ -1,5 +1,5 @@
 //! Why a volume cannot be mounted, served or unmounted.
-use crate::printable::printable;
+use crate::printable::{printable, typed};
 use std::ffi::OsString;
 use std::io;
 use std::path::PathBuf;
@@ -60,6 +60,15 @@ pub enum Error {
     /// Unmounted, but the daemon could not write everything.
     #[error("'{}' is unmounted, but not everything was written", printable(.0))]
     Unclean(PathBuf),
+    /// Unmounted here; the daemon's own mount namespace uses it.
+    #[error("'{}' is unmounted here, but in use where {} has it mounted", printable(.0), .1)]
+    BusyElsewhere(PathBuf, Process),
+    /// Unmounted, and the daemon does not end.
+    #[error("'{}' is unmounted, but {} has not ended yet", printable(.0), .1)]
+    Waiting(PathBuf, Process),
+    /// Unmounted, and somebody else answers in the daemon's place.
+    #[error("'{}' is unmounted, but it cannot be told whether everything was written: another program answers for its daemon", printable(.0))]
+    Unwatched(PathBuf),
     /// An ordinary user asked for a remount.
     #[error("only root may change the mount on '{}'", printable(.0))]
     RemountRights(PathBuf),
@@ -82,8 +91,8 @@ pub enum Error {
 
 impl Error {
     /// What to do about it.
-    pub fn hint(&self) -> Option<&'static str> {
-        Some(match self {
+    pub fn hint(&self) -> Option<String> {
+        let hint = match self {
             Self::Option(error) => error.hint(),
             Self::NoDevice => "load it with modprobe fuse, as root",
             Self::Device(_) => {
@@ -98,15 +107,31 @@ impl Error {
             Self::NotDirectory(_) => "name a directory",
             Self::NotEmpty(_) => "name an empty directory, or hide what it holds with -o nonempty",
             Self::Nested(_) => "name a directory elsewhere",
-            Self::AlreadyMounted { .. } => "unmount it with cryptfs umount DIR",
+            Self::AlreadyMounted { point, .. } => {
+                return Some(format!("unmount it with cryptfs umount {}", typed(point)));
+            }
             Self::NotMounted(_) => "findmnt -t fuse.cryptfs shows what is mounted",
             Self::Foreign(_) => "unmount it with umount",
             Self::Busy(..) => "close these programs, or leave the directory",
             Self::Unclean(_) => "the reason is in the log; cryptfs check looks for damage",
+            Self::BusyElsewhere(_, process) => {
+                return Some(format!(
+                    "close what uses it; kill {} writes everything and ends it then",
+                    process.id
+                ));
+            }
+            Self::Waiting(_, process) => {
+                return Some(format!(
+                    "the log may say why; kill -9 {} ends it, and what was not synced is lost",
+                    process.id
+                ));
+            }
+            Self::Unwatched(_) => "wait until cryptfs status says that the volume is not mounted",
             Self::RemountRights(_) => "unmount it, and mount it again with these options",
             Self::Mount(..) | Self::Unmount(..) | Self::Path(..) | Self::Serve(_) => return None,
             Self::Close(_) => "cryptfs check looks for damage",
-        })
+        };
+        Some(hint.to_owned())
     }
 }
 

@@ -45,8 +45,13 @@ impl<'a> Late<'a> {
             body,
         } in requests
         {
+            let waiting = self.shared.ending.waiting.lock();
             // Fails if the kernel does not know the node any more; it then has no pages of it.
-            let _ = rustix::io::write(device, encode::drop_pages(&mut self.reply, header.nodeid));
+            if !self.shared.ending.has_begun() {
+                let _ =
+                    rustix::io::write(device, encode::drop_pages(&mut self.reply, header.nodeid));
+            }
+            drop(waiting);
             self.shared
                 .serve(device, &header, Reader::new(&body), &mut self.reply)?;
         }

@@ -1,81 +1,107 @@
-//! Mount points: fit to mount on, unmounting, and what a daemon that died left behind.
+//! What is mounted: unmounting, changing its flags, and what a daemon that died left behind.
 use crate::printable::printable;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
 use std::time::Duration;
 
 use rustix::io::Errno;
 use rustix::mount::{MountFlags, UnmountFlags};
 
+use super::contact::{Daemon, End};
 use super::options::flags_of;
-use super::{Error, MountOptions, presence, processes};
+use super::{Error, MountOptions, fusermount, processes};
 use crate::sys::log;
 use crate::sys::mountinfo::{Mount, mount_at};
 
-/// A mount point that `volume` may be mounted on, as an absolute path without symbolic links. A dead mount found there
-/// is removed first.
+/// Unmounts, ends the session, and waits until the daemon has written everything and ended.
 ///
-/// # Errors
-/// It is missing, no directory, not empty, in use by a volume, or in the volume itself.
-pub fn check(point: &Path, volume: &Path, options: &MountOptions) -> Result<PathBuf, Error> {
-    let point = match resolve(point) {
-        Ok(resolved) => resolved,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            return Err(Error::Missing(point.to_owned()));
-        }
-        Err(error) => return Err(Error::Path(point.to_owned(), error)),
-    };
-    detach_if_dead(&point)?;
-    if let Some(mount) = mount_at(&point).map_err(|e| Error::Path(point.clone(), e))?
-        && is_ours(&mount)
-    {
-        return Err(Error::AlreadyMounted {
-            point,
-            source_name: mount.source,
-        });
-    }
-    if let Ok(volume) = volume.canonicalize()
-        && (point.starts_with(&volume) || volume.starts_with(&point))
-    {
-        return Err(Error::Nested(point));
-    }
-    let listing = point.read_dir().map_err(|error| match error.kind() {
-        io::ErrorKind::NotADirectory => Error::NotDirectory(point.clone()),
-        _ => Error::Path(point.clone(), error),
-    });
-    if listing?.next().is_some() && !options.nonempty {
-        return Err(Error::NotEmpty(point));
-    }
-    Ok(point)
-}
-
-/// Unmounts, and waits until the daemon has written everything and ended.
+/// `umount` promises that what is unmounted is locked. So the daemon is told to end even where another mount namespace or a
+/// program with open files would keep the kernel's side of it alive.
 ///
 /// # Errors
 /// Nothing of ours is mounted there, files are open, or the daemon could not write everything.
 pub fn unmount(point: &Path) -> Result<(), Error> {
-    let point = &resolve(point).map_err(|error| match error.kind() {
-        io::ErrorKind::NotFound => Error::NotMounted(point.to_owned()),
-        _ => Error::Path(point.to_owned(), error),
-    })?;
     // Called from inside the mount, this very process would be one of those that keep it busy.
+    let point = std::path::absolute(point).map_err(|e| Error::Path(point.to_owned(), e))?;
     let _ = rustix::process::chdir("/");
+    let _patience = Patience::begin(&point);
+    let point = &resolve(&point).map_err(|error| match error.kind() {
+        io::ErrorKind::NotFound => Error::NotMounted(point.clone()),
+        _ => Error::Path(point.clone(), error),
+    })?;
     let Some(mount) = mount_at(point).map_err(|e| Error::Path(point.clone(), e))? else {
         return Err(Error::NotMounted(point.clone()));
     };
-    let daemon = presence::Watch::new(&mount);
-    if !is_ours(&mount) && daemon.is_none() {
+    let daemon = Daemon::of(&mount);
+    if !is_ours(&mount) && !matches!(daemon, Ok(Some(_))) {
         return Err(Error::Foreign(point.clone()));
     }
     detach_if_dead(point)?;
     if mount_at(point).is_ok_and(|now| now == Some(mount)) {
         detach_or_name(point)?;
     }
-    if daemon.is_none_or(presence::Watch::wait) {
-        Ok(())
-    } else {
-        Err(Error::Unclean(point.clone()))
+    match daemon {
+        Ok(None) => Ok(()),
+        Ok(Some(mut daemon)) => end(&mut daemon, point),
+        Err(_) => Err(Error::Unwatched(point.clone())),
+    }
+}
+
+/// Ends a daemon's session, and waits until it has written everything and ended.
+///
+/// # Errors
+/// Its mount is in use, or it could not write everything, or takes very long.
+pub fn end(daemon: &mut Daemon, point: &Path) -> Result<(), Error> {
+    /// A daemon may have gigabytes to write to a slow disk; one that is stopped is never done.
+    const MOST: Duration = Duration::from_secs(600);
+    daemon.end();
+    match daemon.wait(MOST) {
+        End::Clean => Ok(()),
+        End::Unclean => Err(Error::Unclean(point.to_owned())),
+        End::Busy => Err(Error::BusyElsewhere(
+            point.to_owned(),
+            daemon.process.clone(),
+        )),
+        End::Waiting => Err(Error::Waiting(point.to_owned(), daemon.process.clone())),
+    }
+}
+
+/// Says, once it takes long, what it waits for: a mount whose daemon does not answer blocks even a look at it.
+struct Patience(Option<Sender<()>>);
+
+impl Patience {
+    fn begin(point: &Path) -> Self {
+        let (done, is_done) = channel::<()>();
+        let point = point.to_owned();
+        let tell = move || {
+            if is_done.recv_timeout(Duration::from_secs(3)) != Err(RecvTimeoutError::Timeout) {
+                return;
+            }
+            let daemon = mount_at(&point)
+                .ok()
+                .flatten()
+                .and_then(|mount| Daemon::of(&mount).ok()?);
+            match daemon {
+                Some(daemon) => log::warning(format_args!(
+                    "waiting for {}, which serves '{}', to answer and to write everything",
+                    daemon.process,
+                    printable(&point)
+                )),
+                None => log::warning(format_args!(
+                    "waiting for the daemon of '{}' to write everything",
+                    printable(&point)
+                )),
+            }
+        };
+        let spawned = std::thread::Builder::new().spawn(tell);
+        Self(spawned.is_ok().then_some(done))
+    }
+}
+
+impl Drop for Patience {
+    fn drop(&mut self) {
+        self.0.take();
     }
 }
 
@@ -109,7 +135,8 @@ pub(super) fn detach_or_name(point: &Path) -> Result<(), Error> {
 pub fn remount(point: &Path, options: &MountOptions) -> Result<(), Error> {
     let point = resolve(point).map_err(|e| Error::Path(point.to_owned(), e))?;
     let mount = mount_at(&point).map_err(|e| Error::Path(point.clone(), e))?;
-    let Some(mount) = mount.filter(is_ours) else {
+    let known = |mount: &Mount| is_ours(mount) || matches!(Daemon::of(mount), Ok(Some(_)));
+    let Some(mount) = mount.filter(known) else {
         return Err(Error::NotMounted(point));
     };
     let kept = flags_of(&mount) - options.mentioned;
@@ -152,12 +179,12 @@ fn is_dead(point: &Path) -> bool {
     mount_at(point).ok().flatten().is_some_and(fuse) && rustix::fs::statfs(point).is_err_and(ended)
 }
 
-fn is_ours(mount: &Mount) -> bool {
+pub(super) fn is_ours(mount: &Mount) -> bool {
     mount.kind == "fuse.cryptfs"
 }
 
 /// umount2(2) for root, fusermount3 for others. `lazy`: even if it is in use.
-fn detach(point: &Path, lazy: bool) -> io::Result<()> {
+pub(super) fn detach(point: &Path, lazy: bool) -> io::Result<()> {
     let flags = if lazy {
         UnmountFlags::DETACH
     } else {
@@ -167,24 +194,11 @@ fn detach(point: &Path, lazy: bool) -> io::Result<()> {
         Err(Errno::PERM) => {}
         answer => return Ok(answer?),
     }
-    let flags = if lazy { "-uz" } else { "-u" };
-    let output = Command::new("fusermount3")
-        .arg(flags)
-        .arg("--")
-        .arg(point)
-        .output()?;
-    if output.status.success() {
-        return Ok(());
-    }
-    let said = String::from_utf8_lossy(&output.stderr);
-    if said.contains("busy") {
-        return Err(Errno::BUSY.into());
-    }
-    Err(io::Error::other(said.trim().to_owned()))
+    fusermount::unmount(point, lazy)
 }
 
 /// An absolute path without symbolic links. The last component is not looked at: a dead mount would not answer.
-fn resolve(point: &Path) -> io::Result<PathBuf> {
+pub(super) fn resolve(point: &Path) -> io::Result<PathBuf> {
     match point.canonicalize() {
         Err(error) if error.raw_os_error() == Some(Errno::NOTCONN.raw_os_error()) => {}
         answer => return answer,

@@ -3,6 +3,8 @@ use std::fmt;
 use std::fs;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
+use std::sync::mpsc::channel;
+use std::time::Duration;
 
 /// A process.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -19,24 +21,46 @@ impl fmt::Display for Process {
     }
 }
 
+impl Process {
+    /// The process of this number.
+    pub fn of(id: u32) -> Self {
+        Self { id, name: name(id) }
+    }
+}
+
 /// The processes that use something on the mount `point`, as far as we may look. Paths are compared, never followed: the
 /// mount may not answer.
+///
+/// A process that the kernel has stopped in the middle of a change of its memory blocks whoever looks at it. So this is
+/// given up after a moment.
 pub fn using(point: &Path) -> Vec<Process> {
+    const PATIENCE: Duration = Duration::from_secs(2);
+    let (found, all) = channel();
+    let point = point.to_owned();
+    let look = move || drop(found.send(look_for_users(&point)));
+    match std::thread::Builder::new().spawn(look) {
+        Ok(_) => all.recv_timeout(PATIENCE).unwrap_or_default(),
+        Err(_) => Vec::new(),
+    }
+}
+
+fn look_for_users(point: &Path) -> Vec<Process> {
     let Ok(entries) = fs::read_dir("/proc") else {
         return Vec::new();
     };
     let ids = entries
         .flatten()
         .filter_map(|entry| entry.file_name().to_str()?.parse().ok());
-    ids.filter(|&id| uses(id, point))
-        .map(|id| Process { id, name: name(id) })
-        .collect()
+    ids.filter(|&id| uses(id, point)).map(Process::of).collect()
 }
 
 fn name(id: u32) -> String {
     let name = fs::read(format!("/proc/{id}/comm")).unwrap_or_default();
     let name = String::from_utf8_lossy(&name);
-    name.trim_end().replace(char::is_control, "?")
+    match name.trim_end() {
+        "" => "a process".to_owned(),
+        name => name.replace(char::is_control, "?"),
+    }
 }
 
 fn uses(id: u32, point: &Path) -> bool {

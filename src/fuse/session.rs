@@ -1,20 +1,22 @@
 //! A mount and the threads that serve it.
 //!
-//! fuser mounts and shakes hands. The loop is ours: fuser's own answers the newer operations (O_TMPFILE, statx, syncfs)
+//! fuser shakes hands. Mounting and the loop are ours: fuser's own answers the newer operations (O_TMPFILE, statx, syncfs)
 //! with ENOSYS before a file system could see them.
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
-use std::path::{Path, PathBuf};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use fuser::{Config, InitFlags, KernelConfig, MountOption, SessionACL};
-use rustix::mount::MountFlags;
+use fuser::{Config, InitFlags, KernelConfig, SessionACL};
 
+use super::attach::{Attached, attach};
+use super::contact::Device;
 use super::counters::Counters;
+use super::ending::Ending;
 use super::late::Late;
 use super::mtimes::Mtimes;
-use super::options::escape;
+use super::point::Point;
+use super::unmounter::Unmounter;
 use super::worker::{MAX_IO, Shared, Worker};
 use super::{Error, MountOptions};
 use crate::fs::FileSystem;
@@ -64,37 +66,52 @@ impl fuser::Filesystem for Handshake {
 }
 
 /// A mounted file system, which nobody serves yet. Dropping it unmounts.
-#[derive(Debug)]
 pub struct Session {
-    session: fuser::Session<Handshake>,
-    point: PathBuf,
+    /// `None` once it was served.
+    session: Option<fuser::Session<Handshake>>,
+    device: Device,
+    unmounter: Arc<Unmounter>,
     setxattr_ext: bool,
     threads: usize,
     counters: Arc<Counters>,
+    ending: Arc<Ending>,
 }
 
 impl Session {
-    /// Mounts on `point`, which [`super::mountpoint::check`] gave, and agrees with the kernel on the protocol.
+    /// Mounts on `point` and agrees with the kernel on the protocol.
     ///
     /// # Errors
     /// No FUSE here, or the kernel or fusermount3 refuses.
-    pub fn mount(point: &Path, options: &MountOptions) -> Result<Self, Error> {
-        check_device()?;
+    pub fn mount(
+        point: &Point,
+        options: &MountOptions,
+        unmounter: Arc<Unmounter>,
+    ) -> Result<Self, Error> {
+        sys::interrupt::allow().map_err(Error::Serve)?;
+        let Attached { connection, device } = attach(point, options)?;
+        let mut mounted = Self {
+            session: None,
+            device,
+            unmounter,
+            setxattr_ext: false,
+            threads: options.threads,
+            counters: Arc::new(Counters::new(options.threads)),
+            ending: Arc::default(),
+        };
         let capabilities = Arc::new(AtomicU64::new(0));
         let handshake = Handshake {
             capabilities: Arc::clone(&capabilities),
         };
-        let session = fuser::Session::new(handshake, point, &config(options))
-            .map_err(|source| refused(point, source))?;
-        tune_readahead(point);
+        let acl = match options.allow_other {
+            true => SessionACL::All,
+            false => SessionACL::Owner,
+        };
+        let session = fuser::Session::from_fd(handshake, connection, acl, Config::default());
+        mounted.session = Some(session.map_err(|e| Error::Mount(point.path().to_owned(), e))?);
+        tune_readahead(device);
         let granted = InitFlags::from_bits_retain(capabilities.load(Ordering::Relaxed));
-        Ok(Self {
-            session,
-            point: point.to_owned(),
-            setxattr_ext: granted.contains(InitFlags::FUSE_SETXATTR_EXT),
-            threads: options.threads,
-            counters: Arc::new(Counters::new(options.threads)),
-        })
+        mounted.setxattr_ext = granted.contains(InitFlags::FUSE_SETXATTR_EXT);
+        Ok(mounted)
     }
 
     /// The request counters.
@@ -102,28 +119,44 @@ impl Session {
         Arc::clone(&self.counters)
     }
 
-    /// Where it is mounted.
-    pub fn point(&self) -> &Path {
-        &self.point
+    /// `st_dev` of its files.
+    pub fn device(&self) -> Device {
+        self.device
     }
 
-    /// Serves until it is unmounted.
+    /// Ends it while it is served.
+    pub(super) fn ending(&self) -> Arc<Ending> {
+        Arc::clone(&self.ending)
+    }
+
+    /// Opens the descriptors that [`Self::run`] needs: one for each worker spares them a lock. Where there are none they
+    /// share one.
+    fn clones(&self, first: BorrowedFd<'_>) -> Vec<Option<OwnedFd>> {
+        let clone = |_| sys::fuse::clone_device(first).ok();
+        (1..self.threads).map(clone).collect()
+    }
+
+    /// Serves until it is unmounted or ended.
     ///
     /// # Errors
     /// No worker could start, or one could not read requests any more.
-    pub fn run(self, file_system: &Arc<dyn FileSystem>) -> io::Result<()> {
-        let first = self.session.as_fd();
-        // A descriptor for each worker spares them a lock; without it they share one.
-        let clone = |_| sys::fuse::clone_device(first).ok();
-        let clones: Vec<Option<OwnedFd>> = (1..self.threads).map(clone).collect();
+    pub fn run(mut self, file_system: &Arc<dyn FileSystem>) -> io::Result<()> {
+        let Some(session) = &self.session else {
+            return Ok(());
+        };
+        let first = session.as_fd();
+        let clones = self.clones(first);
         let clones = clones
             .iter()
             .map(|clone| clone.as_ref().map_or(first, AsFd::as_fd));
+        self.ending
+            .serving(file_system, first.try_clone_to_owned()?);
         let shared = Shared {
             file_system: &**file_system,
             mtimes: Mtimes::default(),
             setxattr_ext: self.setxattr_ext,
             counters: &self.counters,
+            ending: &self.ending,
         };
         crate::sys::process::share_heap();
         let ended = std::thread::scope(|scope| {
@@ -146,10 +179,26 @@ impl Session {
                 .collect();
             ends.into_iter().collect()
         });
+        self.ending.served();
         for (node, mtime) in shared.mtimes.all() {
             shared.restore_mtime(node, mtime);
         }
+        if ended.is_ok() {
+            // Closes the connection: where it is still mounted, files can no longer be reached.
+            self.session = None;
+            self.threads = 0;
+        }
         ended
+    }
+}
+
+impl Drop for Session {
+    /// One that was served has no mount any more, or one that another mount namespace still shows.
+    fn drop(&mut self) {
+        if self.threads > 0 {
+            self.session = None;
+            let _ = self.unmounter.detach(self.device, true);
+        }
     }
 }
 
@@ -161,101 +210,9 @@ fn panicked() -> io::Error {
     io::Error::other("a worker panicked")
 }
 
-fn config(options: &MountOptions) -> Config {
-    let flag = |flag, option| options.flags.contains(flag).then_some(option);
-    let source = options
-        .source
-        .as_deref()
-        .unwrap_or_else(|| "cryptfs".as_ref());
-    // As root fuser hands the source to mount(2), otherwise to fusermount3 in a list.
-    let source = if rustix::process::geteuid().is_root() {
-        source.to_string_lossy().into_owned()
-    } else {
-        escape(source).to_string_lossy().into_owned()
-    };
-    let nosuid = options.flags.contains(MountFlags::NOSUID);
-    let nodev = options.flags.contains(MountFlags::NODEV);
-    let mut config = Config::default();
-    config.acl = if options.allow_other {
-        SessionACL::All
-    } else {
-        SessionACL::Owner
-    };
-    config.mount_options = vec![
-        MountOption::DefaultPermissions,
-        MountOption::FSName(source),
-        // Not MountOption::Subtype: that one is lost when root mounts.
-        MountOption::CUSTOM(format!("subtype={}", options.subtype.to_string_lossy())),
-        if nosuid {
-            MountOption::NoSuid
-        } else {
-            MountOption::Suid
-        },
-        if nodev {
-            MountOption::NoDev
-        } else {
-            MountOption::Dev
-        },
-    ];
-    config.mount_options.extend(
-        [
-            flag(MountFlags::RDONLY, MountOption::RO),
-            flag(MountFlags::NOEXEC, MountOption::NoExec),
-            flag(MountFlags::NOATIME, MountOption::NoAtime),
-            flag(MountFlags::SYNCHRONOUS, MountOption::Sync),
-            flag(MountFlags::DIRSYNC, MountOption::DirSync),
-        ]
-        .into_iter()
-        .flatten(),
-    );
-    config
-}
-
-/// fuser's words for this would not say what to do.
-/// Looks whether this process can mount: it may open `/dev/fuse`, and where the kernel lets it not
-/// mount by itself there is a fusermount3 that may.
-///
-/// # Errors
-/// What is missing.
-pub fn available() -> Result<(), Error> {
-    check_device()?;
-    let path = std::env::var_os("PATH").unwrap_or_else(|| "/bin:/usr/bin".into()); // execvp's own
-    let helper = |dir: PathBuf| dir.join("fusermount3").is_file();
-    let may_mount = rustix::process::geteuid().is_root();
-    match may_mount || std::env::split_paths(&path).any(helper) {
-        true => Ok(()),
-        false => Err(Error::NoFusermount),
-    }
-}
-
-fn check_device() -> Result<(), Error> {
-    match std::fs::File::options()
-        .read(true)
-        .write(true)
-        .open("/dev/fuse")
-    {
-        Ok(_) => Ok(()),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Err(Error::NoDevice),
-        Err(error) => Err(Error::Device(error)),
-    }
-}
-
-fn refused(point: &Path, source: io::Error) -> Error {
-    match source.kind() {
-        io::ErrorKind::PermissionDenied if source.to_string().contains("user_allow_other") => {
-            Error::AllowOther
-        }
-        io::ErrorKind::NotFound => Error::NoFusermount,
-        _ => Error::Mount(point.to_owned(), source),
-    }
-}
-
 /// Lets the kernel read two large requests ahead, so that two workers decrypt while the caller takes its data; its default
 /// is 128 KiB. Root may, others do without.
-fn tune_readahead(point: &Path) {
-    if let Ok(Some(mount)) = sys::mountinfo::mount_at(point) {
-        let (major, minor) = mount.device;
-        let file = format!("/sys/class/bdi/{major}:{minor}/read_ahead_kb");
-        let _ = std::fs::write(file, (2 * MAX_IO / 1024).to_string());
-    }
+fn tune_readahead((major, minor): Device) {
+    let file = format!("/sys/class/bdi/{major}:{minor}/read_ahead_kb");
+    let _ = std::fs::write(file, (2 * MAX_IO / 1024).to_string());
 }

@@ -9,6 +9,7 @@ use rustix::io::Errno;
 use super::abi::{self, InHeader};
 use super::adapter::{Call, Failure, Outcome};
 use super::counters::Counters;
+use super::ending::Ending;
 use super::late::Postponed;
 use super::mtimes::Mtimes;
 use super::wire::{Reader, Reply, RequestBuffer};
@@ -24,6 +25,7 @@ pub(super) struct Shared<'a> {
     pub(super) mtimes: Mtimes,
     pub(super) setxattr_ext: bool,
     pub(super) counters: &'a Counters,
+    pub(super) ending: &'a Ending,
 }
 
 /// Takes requests and answers them.
@@ -55,9 +57,17 @@ impl<'a> Worker<'a> {
         }
     }
 
-    /// Until the file system is unmounted.
+    /// Until the file system is unmounted, or the session is ended.
     pub(super) fn run(mut self) -> io::Result<()> {
-        loop {
+        let ending = self.shared.ending;
+        ending.enter();
+        let end = self.take_all();
+        ending.leave();
+        end
+    }
+
+    fn take_all(&mut self) -> io::Result<()> {
+        while !self.shared.ending.is_over() {
             match rustix::io::read(self.device, self.request.space()) {
                 Ok(length) => self.take(length)?,
                 // NOENT: its sender was interrupted before we got the request.
@@ -66,6 +76,7 @@ impl<'a> Worker<'a> {
                 Err(errno) => return Err(errno.into()),
             }
         }
+        Ok(())
     }
 
     fn take(&mut self, length: usize) -> io::Result<()> {
@@ -74,7 +85,7 @@ impl<'a> Worker<'a> {
             return Err(io::Error::other("the kernel sent less than a header"));
         };
         self.shared.counters.count(self.number, header.opcode);
-        if header.opcode == abi::LSEEK {
+        if header.opcode == abi::LSEEK && !self.shared.ending.has_begun() {
             let postponed = Postponed {
                 device: self.device,
                 header,
@@ -101,6 +112,12 @@ impl Shared<'_> {
         reply: &mut Reply,
     ) -> io::Result<()> {
         reply.clear();
+        if header.opcode == abi::READ && self.ending.has_begun() {
+            return send(
+                device,
+                reply.finish(header.unique, Errno::IO.raw_os_error()),
+            );
+        }
         let mut call = Call {
             fs: self.file_system,
             shared: self,

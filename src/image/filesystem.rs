@@ -260,6 +260,9 @@ impl FileSystem for Image {
         self.changing().remove_xattr(node, name.as_bytes())
     }
 
+    fn referenced(&self) -> Vec<NodeId> {
+        self.core.nodes.all()
+    }
     fn generation(&self) -> u64 {
         Self::generation(self)
     }

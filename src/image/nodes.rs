@@ -83,6 +83,11 @@ impl Nodes {
         last && id != ROOT
     }
 
+    /// The numbers of all of them.
+    pub fn all(&self) -> Vec<NodeId> {
+        self.0.lock().keys().copied().collect()
+    }
+
     /// True if somebody has it.
     pub fn holds(&self, id: NodeId) -> bool {
         self.0.lock().contains_key(&id)

@@ -49,6 +49,11 @@ pub fn to_syslog() {
     *SINK.lock() = connect().map_or_else(|_: io::Error| Sink::Nowhere, Sink::Syslog);
 }
 
+/// From now on to nowhere.
+pub fn to_nowhere() {
+    *SINK.lock() = Sink::Nowhere;
+}
+
 /// From now on to `file`, which [`open`] gave.
 pub fn to_file(file: File) {
     *SINK.lock() = Sink::File(file);

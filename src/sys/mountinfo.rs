@@ -1,6 +1,8 @@
 //! The mounts that this process sees: `/proc/self/mountinfo`.
 use std::ffi::{OsStr, OsString};
-use std::io;
+use std::fs::File;
+use std::io::{self, Read, Seek};
+use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 
@@ -40,13 +42,44 @@ impl Mount {
     }
 }
 
+/// The table, open: it can be read again, and poll(2) reports PRI when it changed. A process that may open no more files
+/// can go on with it.
+#[derive(Debug)]
+pub struct Table(File);
+
+impl Table {
+    /// Opens the table of this process's mount namespace.
+    ///
+    /// # Errors
+    /// `/proc` is not there.
+    pub fn open() -> io::Result<Self> {
+        File::open("/proc/self/mountinfo").map(Self)
+    }
+
+    /// What is mounted now.
+    ///
+    /// # Errors
+    /// It cannot be read.
+    pub fn read(&mut self) -> io::Result<Vec<Mount>> {
+        let mut table = Vec::new();
+        self.0.rewind()?;
+        self.0.read_to_end(&mut table)?;
+        Ok(table.split(|&b| b == b'\n').filter_map(parse).collect())
+    }
+}
+
+impl AsFd for Table {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
+    }
+}
+
 /// All mounts, in the order in which they were made.
 ///
 /// # Errors
 /// `/proc` is not there.
 pub fn mounts() -> io::Result<Vec<Mount>> {
-    let table = std::fs::read("/proc/self/mountinfo")?;
-    Ok(table.split(|&b| b == b'\n').filter_map(parse).collect())
+    Table::open()?.read()
 }
 
 /// The mount that is seen at `point` (a path without symbolic links), if one begins there.

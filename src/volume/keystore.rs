@@ -36,7 +36,7 @@ use rustix::process::geteuid;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
-use std::os::unix::fs::DirBuilderExt;
+use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
 const DIR_MODE: u32 = 0o700;
@@ -332,11 +332,23 @@ pub(crate) fn xdg(variable: &str, default: &str) -> Option<PathBuf> {
     let absolute =
         |value: std::ffi::OsString| Some(PathBuf::from(value)).filter(|p| p.is_absolute());
     let base = std::env::var_os(variable).and_then(absolute).or_else(|| {
-        std::env::var_os("HOME")
-            .and_then(absolute)
-            .map(|home| home.join(default))
+        let said = std::env::var_os("HOME").and_then(absolute);
+        home(said).map(|home| home.join(default))
     })?;
     Some(base.join("cryptfs"))
+}
+
+/// The user's home directory. `said` by HOME, unless another user's: mount(8) and services leave HOME out or set it to
+/// root's, and then the user database knows better.
+fn home(said: Option<PathBuf>) -> Option<PathBuf> {
+    let user = geteuid();
+    let foreign = |home: &Path| {
+        std::fs::metadata(home).is_ok_and(|there| there.uid() != user.as_raw()) && !user.is_root()
+    };
+    match said {
+        Some(home) if !foreign(&home) => Some(home),
+        said => crate::sys::account::home_of(user).or(said),
+    }
 }
 
 fn name(stem: &str, kind: &str) -> String {

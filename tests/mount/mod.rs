@@ -7,5 +7,5 @@ mod hidden;
 mod layers;
 mod model;
 mod requests;
-mod served;
+pub mod served;
 mod together;

@@ -1,6 +1,6 @@
 //! A file system that this process mounts and serves.
 use cryptfs::fs::FileSystem;
-use cryptfs::fuse::{Counters, Error, MountOptions, Session, mountpoint};
+use cryptfs::fuse::{Counters, Error, MountOptions, Point, Session, Unmounter, mountpoint};
 use rustix::mount::UnmountFlags;
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
@@ -38,8 +38,9 @@ impl Served {
         point: &Path,
         options: &MountOptions,
     ) -> Result<Self, Error> {
-        let point = mountpoint::check(point, Path::new("/nonexistent"), options)?;
-        let session = Session::mount(&point, options)?;
+        let point = Point::check(point, Path::new("/nonexistent"), options)?;
+        let session = Session::mount(&point, options, Arc::new(Unmounter::here()))?;
+        let point = point.path().to_owned();
         let counters = session.counters();
         let thread = std::thread::spawn(move || {
             session.run(&fs).expect("serve");

@@ -408,6 +408,9 @@ impl FileSystem for Directory {
         self.found(&node, || self.remove_attribute(&node, name.as_bytes()))
     }
 
+    fn referenced(&self) -> Vec<NodeId> {
+        self.nodes.all().iter().map(|node| node.id).collect()
+    }
     fn sync(&self) -> Result<()> {
         for node in self.nodes.all() {
             let file = node.open.lock().file.clone();

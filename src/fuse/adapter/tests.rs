@@ -200,6 +200,7 @@ fn answer(opcode: u32, body: &[u8], capacity: usize) -> Option<(i32, Vec<u8>)> {
         mtimes: Mtimes::default(),
         setxattr_ext: true,
         counters: &Counters::new(0),
+        ending: &crate::fuse::ending::Ending::default(),
     };
     let mut call = Call {
         fs: &Yes,
