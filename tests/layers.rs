@@ -47,7 +47,7 @@ const MAY_USE: [(&str, &[&str]); 11] = [
 ];
 
 /// Crates, and the one place of each. "" is any place.
-const DOORS: [(&str, &[&str]); 8] = [
+const DOORS: [(&str, &[&str]); 9] = [
     ("fuse/", &["fuser"]),
     ("cli/", &["clap", "indicatif", "qrcode"]),
     (
@@ -69,6 +69,7 @@ const DOORS: [(&str, &[&str]); 8] = [
     ),
     ("codec.rs", &["bincode", "serde", "serde_json"]),
     ("sys/", &["libc"]),
+    ("volume/passphrase.rs", &["unicode_normalization"]),
     ("", &["rustix"]),
     (
         "",

@@ -3,7 +3,7 @@
 use super::{Code, Error, Result, message};
 use crate::crypto::secret::Secret;
 use crate::volume::RecoveryPassword;
-use crate::volume::recovery_password::{Entry, GROUPS, ParseError};
+use crate::volume::recovery_password::{Entry, GROUPS, ParseError, holds_password};
 use crate::volume::share::Share;
 use rustix::stdio::stdin;
 use rustix::termios::{
@@ -14,7 +14,8 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::path::{Path, PathBuf};
 
-const LINE: usize = 1024;
+/// Bytes of what is typed or pasted: a whole sheet.
+const LINE: usize = 4096;
 /// Characters of a passphrase; what makes it strong is how it was chosen.
 const SHORTEST: usize = 12;
 
@@ -55,7 +56,10 @@ pub fn shares(fd: Option<u32>) -> Result<RecoveryPassword> {
                 eprintln!();
                 line
             }
-            None => one_line(from, &path)?,
+            None => match line_or_end(from, &path)? {
+                Some(line) => line,
+                None => return Err(too_few(&shares)),
+            },
         };
         let typed = Share::parse(line.text()?.trim()).and_then(|share| {
             share.fits(&shares)?;
@@ -63,7 +67,8 @@ pub fn shares(fd: Option<u32>) -> Result<RecoveryPassword> {
         });
         match typed {
             Ok(share) => {
-                message::note(format_args!("share {} is right", share.number()));
+                let number = share.number();
+                message::note(format_args!("share {number}: check digits match"));
                 shares.push(share);
             }
             Err(error) if terminal.is_some() => {
@@ -78,6 +83,23 @@ pub fn shares(fd: Option<u32>) -> Result<RecoveryPassword> {
             return Ok(password);
         }
     }
+}
+
+/// The shares ended before there were enough.
+fn too_few(shares: &[Share]) -> Error {
+    let message = match shares.first() {
+        None => "no share was given".to_owned(),
+        Some(first) => format!(
+            "{} of {} shares that are needed",
+            shares.len(),
+            first.needed
+        ),
+    };
+    Error::told(
+        Code::WrongKey,
+        message,
+        "give the shares one after the other, each on a line of its own",
+    )
 }
 
 /// A passphrase, wiped when dropped.
@@ -142,6 +164,22 @@ pub fn is_interactive() -> bool {
     isatty(stdin())
 }
 
+/// The next line that is not blank; `None` at the end.
+fn line_or_end(from: BorrowedFd<'_>, path: &Path) -> Result<Option<Line>> {
+    loop {
+        let mut line = Line::default();
+        let mut ended = false;
+        while !ended && !line.is_full() && !line.text().unwrap_or_default().ends_with('\n') {
+            ended = line.read_byte(from).map_err(Error::io(path))?.is_none();
+        }
+        match line.text()?.trim().is_empty() {
+            false => return Ok(Some(line)),
+            true if ended => return Ok(None),
+            true => {}
+        }
+    }
+}
+
 fn one_line(from: BorrowedFd<'_>, path: &Path) -> Result<Line> {
     let mut line = Line::default();
     while !line.is_full() {
@@ -185,9 +223,11 @@ fn typed() -> Result<RecoveryPassword> {
         let before = entry.count();
         match entry.push(line.text()?) {
             Ok(count) if count == before => {}
-            Ok(1) => message::note("group 1 is right"),
-            Ok(count) => message::note(format_args!("groups 1 to {count} are right")),
-            Err(error @ ParseError::TooMany) => return Err(error.into()),
+            Ok(1) => message::note("group 1: check digits match"),
+            Ok(count) => message::note(format_args!("groups 1 to {count}: check digits match")),
+            Err(ParseError::TooMany) => {
+                message::warning("more than 8 groups: what was typed after the eighth is left out");
+            }
             Err(error) => message::warning(format_args!("{error}; type it again")),
         }
     }
@@ -221,7 +261,9 @@ impl Line {
 
     fn has_all_groups(&self) -> bool {
         let text = self.text().unwrap_or_default();
-        text.ends_with('\n') && text.chars().filter(|c| c.is_numeric()).count() >= GROUPS * 6
+        let enough = || text.chars().filter(|c| c.is_numeric()).count() >= GROUPS * 6;
+        let bare = || !text.chars().any(char::is_alphabetic) && enough();
+        text.ends_with('\n') && (holds_password(text) || bare())
     }
 
     /// Adds one byte; `None` at the end of the file.

@@ -95,7 +95,7 @@ fn print(log: &AuditLog, found: &Verified) -> Result<()> {
     )?;
     if !found.forged.is_empty() {
         outln!(
-            "Forged:             lines {:?} have a wrong MAC",
+            "Forged:             lines {:?} have a wrong MAC, or none where they need one",
             found.forged
         )?;
     }

@@ -8,7 +8,7 @@ use crate::fs::FileSystem;
 use crate::image::{self, OpenError};
 use crate::recover::{self, How};
 use crate::volume::{
-    Access, CopyReport, Keystore, Kind, Locked, Opened, Rollback, Volume, Witness,
+    self, Access, CopyReport, Keystore, Kind, Locked, Opened, Rollback, Volume, Witness,
 };
 use clap::Args;
 use std::path::PathBuf;
@@ -70,7 +70,17 @@ fn check(args: &CheckArgs, common: &Common) -> Result<Answer> {
         Access::ReadOnly
     };
     let _lock = locked.place().lock(access)?;
-    let mut volume = locked.unlock_proven(&keystore, Rollback::Refuse, &recover::belongs)?;
+    let unlock = |rollback| locked.unlock_proven(&keystore, rollback, &recover::belongs);
+    let mut volume = match unlock(Rollback::Refuse) {
+        // One that was put back from a backup may be looked at.
+        Err(error @ (volume::Error::RolledBack { .. } | volume::Error::Diverged(_)))
+            if !args.repair =>
+        {
+            message::warning(error);
+            unlock(Rollback::Accept)?
+        }
+        unlocked => unlocked?,
+    };
     let mut bad = volume.copies().to_vec();
     bad.retain(|copy| !copy.is_good());
     if args.repair {

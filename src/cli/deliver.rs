@@ -67,6 +67,26 @@ impl DeliverArgs {
         Ok(())
     }
 
+    /// The option that a command which reads the password needs, with a space before it.
+    pub fn shares(&self) -> &'static str {
+        match self.split {
+            Some(_) => " --shares",
+            None => "",
+        }
+    }
+
+    /// What is noted of a password that was split: it is typed in shares.
+    pub fn remark(&self) -> String {
+        let remark = |split: Split| format!("split {}of{}", split.needed, split.made);
+        self.split.map_or(String::new(), remark)
+    }
+
+    /// Prints the password or its shares, and writes the sheet and what is sealed.
+    pub fn hand_over(&self, sheet: &Sheet<'_>) -> Result<()> {
+        self.print(sheet)?;
+        self.write(sheet)
+    }
+
     /// Prints the password or its shares.
     pub fn print(&self, sheet: &Sheet<'_>) -> Result<()> {
         outln!("Password ID:        {}", uuid::text(sheet.id))?;
@@ -74,11 +94,8 @@ impl DeliverArgs {
             return outln!("Recovery password:  {}", sheet.password.reveal());
         };
         for share in Share::split(sheet.password, split) {
-            outln!(
-                "Share {:2} of {:2}:      {share}",
-                share.number(),
-                split.made
-            )?;
+            let name = format!("Share {} of {}:", share.number(), split.made);
+            outln!("{name:<20}{share}")?;
         }
         let id = uuid::short(sheet.id);
         let needed = split.needed;

@@ -128,5 +128,16 @@ fn put_back(mut volume: Volume, known: u64, keystore: &Keystore) -> Result<ExitC
         "header put back into every copy, as number {}",
         volume.header().sequence
     )?;
+    let own = keystore.keyfiles(&uuid).unwrap_or_default();
+    let mut slots = volume.header().protectors();
+    if !slots.any(|slot| own.iter().any(|key| key.slot == slot.id)) {
+        message::warning(
+            "this header has no keyfile of this computer: it does not unlock the volume by itself",
+        );
+        let path = message::typed(volume.place().path());
+        message::hint(format_args!(
+            "cryptfs recover {path} lets it unlock it again"
+        ));
+    }
     Ok(ExitCode::SUCCESS)
 }

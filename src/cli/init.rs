@@ -116,6 +116,7 @@ impl InitArgs {
             label: self.label.clone(),
             escrow: self.deliver.escrow(self.no_escrow),
             iterations: self.pbkdf2_iterations,
+            remark: self.deliver.remark(),
             protection: self.protect,
         }
     }

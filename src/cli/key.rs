@@ -2,12 +2,15 @@
 mod add;
 mod rotate;
 
-use super::{Common, Result, message};
+use super::{Common, Result, ask, message};
 use crate::codec::{Json, json, json_text};
 use crate::volume::audit::{AuditLog, Event};
 use crate::volume::error::{date_or_never, kind_name};
 use crate::volume::keys::Uuid;
-use crate::volume::{Keystore, Locked, Protector, ProtectorState, Rollback, Volume, date, uuid};
+use crate::volume::{
+    Credential, Keystore, Locked, Protector, ProtectorKind, ProtectorState, Rollback, Volume, date,
+    uuid,
+};
 use clap::{Args, Subcommand};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -41,6 +44,12 @@ enum KeyCommand {
         volume: PathBuf,
         /// Its ID, or the beginning of it
         id: String,
+        /// Unlock with a recovery password, where this computer does not unlock the volume by itself
+        #[arg(long)]
+        recovery_password: bool,
+        /// Read that recovery password from this file descriptor
+        #[arg(long, value_name = "N", requires = "recovery_password")]
+        fd: Option<u32>,
     },
 }
 
@@ -51,7 +60,18 @@ pub fn run(args: &KeyArgs, common: &Common) -> Result<ExitCode> {
         KeyCommand::Add(args) => add::add(args, common)?,
         KeyCommand::Enrol(args) => add::enrol(args, common)?,
         KeyCommand::Rotate(args) => rotate::run(args, common)?,
-        KeyCommand::Remove { volume, id } => remove(volume, id, common)?,
+        KeyCommand::Remove {
+            volume,
+            id,
+            recovery_password,
+            fd,
+        } => {
+            let (keystore, mut opened) = match recovery_password {
+                true => unlock_by_hand(volume, *fd, common)?,
+                false => unlock(volume, common)?,
+            };
+            remove(&keystore, &mut opened, id)?;
+        }
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -79,11 +99,70 @@ fn list(volume: &Path, json: bool) -> Result<()> {
     Ok(())
 }
 
-fn remove(path: &Path, prefix: &str, common: &Common) -> Result<()> {
-    let (keystore, mut volume) = unlock(path, common)?;
-    let removed = volume.remove_protector(Some(&keystore), prefix)?;
-    log(&keystore, &volume, "key remove", &removed.id, "removed")?;
-    tell_removed(kind_name(removed.kind), &removed.id)
+fn remove(keystore: &Keystore, volume: &mut Volume, prefix: &str) -> Result<()> {
+    let own = keystore.keyfiles(&volume.header().uuid).unwrap_or_default();
+    let removed = volume.remove_protector(Some(keystore), prefix)?;
+    log(keystore, volume, "key remove", &removed.id, "removed")?;
+    message::unkept(volume);
+    tell_removed(kind_name(removed.kind), &removed.id)?;
+    if removed.kind != ProtectorKind::Keyfile {
+        return Ok(());
+    }
+    let path = message::typed(volume.place().path());
+    if own.iter().any(|key| key.slot == removed.id) {
+        message::warning("this computer does not unlock the volume by itself any more");
+        message::hint(format_args!(
+            "cryptfs recover {path} lets it unlock it again"
+        ));
+        return Ok(());
+    }
+    for slot in volume
+        .header()
+        .protectors()
+        .filter(|slot| slot.has_escrow())
+    {
+        let id = uuid::short(&slot.id);
+        message::hint(format_args!(
+            "that computer could read recovery password {id}, which is kept in the header: if it must not open the \
+             volume any more, cryptfs key rotate {path} {id}"
+        ));
+    }
+    Ok(())
+}
+
+/// Takes a protector back where it could not be logged or handed over: nobody has it, and failed tries would fill the
+/// slots.
+fn or_take_back<T>(
+    keystore: &Keystore,
+    volume: &mut Volume,
+    id: &Uuid,
+    done: Result<T>,
+) -> Result<T> {
+    if done.is_err() {
+        match volume.take_back(keystore, id) {
+            Ok(()) => message::note(format_args!(
+                "key protector {} was taken back",
+                uuid::short(id)
+            )),
+            Err(error) => message::warning(format_args!(
+                "key protector {} could not be taken back: {error}",
+                uuid::short(id)
+            )),
+        }
+    }
+    done
+}
+
+/// With a recovery password.
+fn unlock_by_hand(path: &Path, fd: Option<u32>, common: &Common) -> Result<(Keystore, Volume)> {
+    let keystore = common.make_keystore()?;
+    AuditLog::of(&keystore).probe()?;
+    let locked = Locked::open(path)?;
+    let ids: Vec<_> = locked.password_ids().iter().map(uuid::text).collect();
+    message::note(format_args!("password ID {}", ids.join(" or ")));
+    let mut volume = locked.unlock(Credential::Recovery(&ask::recovery_password(fd)?))?;
+    super::recover::must_belong(&mut volume)?;
+    Ok((keystore, volume))
 }
 
 fn tell_removed(kind: &str, id: &Uuid) -> Result<()> {

@@ -221,7 +221,7 @@ fn recover_hint(error: &recover::Error) -> Option<&'static str> {
         }
         R::Inside(_) => "name a directory elsewhere",
         R::Image(OpenError::RolledBack { .. }) => {
-            "if you put back a backup on purpose, say --accept-rollback"
+            "if you put back a backup on purpose, cryptfs mount --accept-rollback VOLUME MOUNTPOINT takes it"
         }
         R::Image(OpenError::NoSuperblock) => {
             "put a backup back; if cryptfs init or cryptfs backup was cut short, run it again"
@@ -291,8 +291,8 @@ fn volume_hint(error: &volume::Error) -> Option<String> {
         V::Mode { path, wanted, .. } => format!("run chmod {wanted:03o} {}", typed(path)),
         V::Owner { path, .. } => format!("run chown $(id -u) {}", typed(path)),
         V::RolledBack { .. } | V::Diverged(_) => {
-            "if you put back a backup on purpose, say --accept-rollback; otherwise cryptfs recover VOLUME \
-             repairs the header from the keystore's copy"
+            "if you put back a backup on purpose, cryptfs mount --accept-rollback VOLUME MOUNTPOINT takes it; \
+             otherwise cryptfs recover VOLUME repairs the header from the keystore's copy"
                 .to_owned()
         }
         V::Missing(_) => "check the path; is its disk mounted?".to_owned(),
@@ -398,6 +398,14 @@ pub fn hint(text: impl Display) {
 /// What happened. On standard error: standard output is for results.
 pub fn note(text: impl Display) {
     eprintln!("cryptfs: {}", harmless(&text.to_string()));
+}
+
+/// Warns where the keystore could not note the last change of the header, which stands.
+pub fn unkept(volume: &mut volume::Volume) {
+    if let Some(error) = volume.take_unkept() {
+        warning(format_args!("the keystore could not be updated: {error}"));
+        hint("the change stands; the next mount brings the keystore up to date");
+    }
 }
 
 /// A volume as people know it: its path, and its label where it has one.

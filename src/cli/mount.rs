@@ -291,7 +291,7 @@ fn opened_by_hand(
     let lock = volume.place().lock(access)?;
     if let Some(keystore) = keystore {
         let belongs = &recover::may_repair;
-        return Ok(Mountable::of(volume, lock, keystore, access, belongs)?.into());
+        return Ok(Mountable::of(volume, lock, Some(keystore), access, belongs)?.into());
     }
     let mut warnings = volume.header().attention();
     let mut repaired = Vec::new();

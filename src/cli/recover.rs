@@ -14,8 +14,8 @@ use crate::volume::audit::{AuditLog, Event};
 use crate::volume::error::date_or_never;
 use crate::volume::keystore::Protection;
 use crate::volume::{
-    self, Access, Credential, Keystore, Locked, ProtectorKind, ProtectorState, Rollback, Swapped,
-    Volume, date, uuid,
+    self, Access, Keystore, Locked, ProtectorKind, ProtectorState, Rollback, Swapped, Volume, date,
+    uuid,
 };
 use clap::Args;
 use salvage::salvage;
@@ -196,5 +196,35 @@ fn open(what: &What, keystore: Option<&Keystore>) -> Result<Locked> {
         kit,
         id: what.id.as_deref(),
     };
-    Ok(find(&what.volume, &search)?)
+    find(&what.volume, &search).map_err(|error| lost(error, what, keystore))
+}
+
+/// Where no header is found, names the commands that may find one: what the keystore keeps of a volume that has moved, or
+/// a kit.
+fn lost(error: volume::Error, what: &What, keystore: Option<&Keystore>) -> Error {
+    if !matches!(
+        error,
+        volume::Error::HeaderLost { .. } | volume::Error::NotAVolume(_)
+    ) {
+        return error.into();
+    }
+    let path = message::typed(&what.volume);
+    let mut ways: Vec<String> = Vec::new();
+    if what.id.is_none() {
+        let known = keystore.and_then(|keystore| keystore.known().ok());
+        for (id, place) in known.into_iter().flatten() {
+            let holds = |place: &Path| Locked::open(place).is_ok_and(|l| l.header().uuid == id);
+            if !place.as_deref().is_some_and(holds) {
+                let id = uuid::short(&id);
+                ways.push(format!(
+                    "cryptfs recover --id {id} {path}, if volume {id} has moved here"
+                ));
+            }
+        }
+    }
+    ways.push(format!(
+        "cryptfs recover --kit FILE {path}, with a recovery kit or a header backup"
+    ));
+    let error = Error::from(error);
+    Error::told(error.code(), error.to_string(), &ways.join("; "))
 }

@@ -143,6 +143,9 @@ fn print(kept: &Kept, password: &KeptPassword, again: bool) -> Result<()> {
     outln!("PasswordId        : {}", uuid::text(&password.id))?;
     match &password.password {
         Some(password) => outln!("RecoveryPassword  : {}", password.reveal())?,
+        None if password.remark.starts_with("split ") => {
+            outln!("RecoveryPassword  : (not kept: {} shares)", password.remark)?;
+        }
         None => outln!("RecoveryPassword  : (not kept: made with --no-escrow)")?,
     }
     outln!("Created           : {}", date_or_never(password.created))?;

@@ -141,6 +141,19 @@ pub enum Stretch {
 pub struct CostOutOfBounds;
 
 impl Stretch {
+    /// What it costs, roughly, to choose what to try first: rounds of PBKDF2, or what takes as long.
+    pub fn work(&self) -> u64 {
+        match *self {
+            Self::None => 0,
+            Self::Pbkdf2 { iterations } => iterations.into(),
+            Self::Argon2id {
+                passes, memory_kib, ..
+            } => u64::from(passes)
+                .saturating_mul(memory_kib.into())
+                .saturating_mul(2),
+        }
+    }
+
     /// True if the cost lies inside the bounds. Checked before any work, because the cost comes from a header that nothing
     /// has authenticated yet: a hostile one must not hang the machine or exhaust its memory.
     fn is_bounded(&self) -> bool {

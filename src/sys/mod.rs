@@ -10,6 +10,8 @@ pub mod harden;
 #[allow(unsafe_code)]
 pub mod interrupt;
 pub mod locks;
+#[allow(unsafe_code)]
+pub mod lock;
 pub mod log;
 pub mod mountinfo;
 #[allow(unsafe_code)]

@@ -72,6 +72,8 @@ impl fmt::Display for CopyState {
 pub(crate) struct Candidate {
     pub(crate) header: Header,
     pub(crate) image: Box<Image>,
+    /// In how many places it was found.
+    pub(crate) copies: usize,
 }
 
 /// A header copy from outside the volume: the keystore's, or a kit's.
@@ -174,8 +176,13 @@ impl Found {
         let Ok(image) = Box::<Image>::try_from(bytes.into_boxed_slice()) else {
             return; // a header that decodes has its length
         };
-        if !self.candidates.iter().any(|c| c.image == image) {
-            self.candidates.push(Candidate { header, image });
+        match self.candidates.iter_mut().find(|c| c.image == image) {
+            Some(known) => known.copies += 1,
+            None => self.candidates.push(Candidate {
+                header,
+                image,
+                copies: 1,
+            }),
         }
     }
 

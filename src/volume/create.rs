@@ -45,6 +45,8 @@ pub struct CreateOptions {
     pub escrow: bool,
     /// PBKDF2 rounds of the recovery password.
     pub iterations: u32,
+    /// What is noted of it: "split 2of3".
+    pub remark: String,
     /// In which form the keystore keeps the keyfile.
     pub protection: Protection,
 }
@@ -59,6 +61,7 @@ impl Default for CreateOptions {
             label: String::new(),
             escrow: true,
             iterations: ITERATIONS,
+            remark: String::new(),
             protection: Protection::File,
         }
     }
@@ -197,7 +200,7 @@ fn draw(
         },
         escrow: options.escrow,
         host: [0; 16],
-        description: "",
+        description: &options.remark,
         ..by_keyfile
     };
     for new in [by_keyfile, by_password] {

@@ -79,6 +79,7 @@ impl Volume {
         keystore: Option<&Keystore>,
         escrow: bool,
         iterations: u32,
+        remark: &str,
     ) -> Result<(Uuid, RecoveryPassword)> {
         let password = RecoveryPassword::random();
         let new = NewProtector {
@@ -87,7 +88,7 @@ impl Volume {
             state: ProtectorState::Pending,
             escrow,
             host: [0; 16],
-            description: "",
+            description: remark,
         };
         let id = self.add_protector(keystore, &new)?;
         Ok((id, password))

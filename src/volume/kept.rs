@@ -30,6 +30,8 @@ pub struct KeptPassword {
     pub id: Uuid,
     /// The password, where the escrow holds it.
     pub password: Option<RecoveryPassword>,
+    /// What is noted of it: "split 2of3".
+    pub remark: String,
     /// When it was made.
     pub created: Seconds,
     /// When it was last shown; 0: never.
@@ -94,6 +96,7 @@ impl Kept {
             .map(|p| KeptPassword {
                 id: p.id,
                 password: open(p),
+                remark: p.remark().to_owned(),
                 created: p.created,
                 exported: p.exported,
                 verified: p.verified,

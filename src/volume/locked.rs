@@ -5,6 +5,7 @@ use super::header::{Header, Image};
 use super::keys::Uuid;
 use super::keystore::Keystore;
 use super::opened::Belongs;
+use super::passphrase;
 use super::place::{COPIES, Place};
 use super::protector::{Credential, Protector, ProtectorKind};
 use super::recovery_password::RecoveryPassword;
@@ -131,6 +132,17 @@ impl Locked {
         Err(refused)
     }
 
+    /// Unlocks with a passphrase: as RFC 8265 has it, else as it was typed, which is how older versions took it.
+    pub fn unlock_passphrase(&self, typed: &[u8]) -> Result<Volume> {
+        let prepared = passphrase::prepared(typed);
+        match self.unlock(Credential::Passphrase(&prepared)) {
+            Err(Error::WrongPassphrase) if prepared[..] != *typed => {
+                self.unlock(Credential::Passphrase(typed))
+            }
+            unlocked => unlocked,
+        }
+    }
+
     /// Unlocks with the keystore's keyfile. Changes nothing.
     pub fn unlock_auto(&self, keystore: &Keystore, rollback: Rollback) -> Result<Volume> {
         self.unlock_proven(keystore, rollback, &|_| Ok(false))
@@ -191,42 +203,65 @@ impl Locked {
     /// An older copy may open with a protector that was removed since. So whatever opens first only gives the VMK; the
     /// newest header whose MAC is right under it decides, and must still have the protector.
     fn try_unlock(&self, credential: &Credential<'_>) -> Result<(Vmk, Uuid, usize)> {
-        let mut tried: Vec<[u8; 32]> = Vec::new();
         let mut forged = false;
-        for candidate in &self.found.candidates {
-            for slot in candidate
-                .header
-                .protectors()
-                .filter(|slot| credential.fits(slot))
-            {
-                // Copies differ in dates and in other slots: the same slot is stretched once only.
-                let fingerprint = slot.fingerprint(&candidate.header.uuid);
-                if tried.contains(&fingerprint) {
-                    continue;
-                }
-                tried.push(fingerprint);
-                let Some(vmk) = slot.open(&candidate.header.uuid, credential) else {
-                    continue;
-                };
-                let authentic = |c: &Candidate| {
-                    c.header.uuid == candidate.header.uuid && Header::is_authentic(&c.image, &vmk)
-                };
-                let Some(index) = self.found.candidates.iter().position(authentic) else {
-                    forged = true;
-                    continue;
-                };
-                let newest = &self.found.candidates[index].header;
-                return match newest.protectors().any(|p| p.id == slot.id) {
-                    true => Ok((vmk, slot.id, index)),
-                    false => Err(Error::ProtectorRemoved { id: slot.id }),
-                };
-            }
+        for Try { volume, slot, .. } in self.tries(credential) {
+            let Some(vmk) = slot.open(volume, credential) else {
+                continue;
+            };
+            let authentic =
+                |c: &Candidate| c.header.uuid == *volume && Header::is_authentic(&c.image, &vmk);
+            let Some(index) = self.found.candidates.iter().position(authentic) else {
+                forged = true;
+                continue;
+            };
+            let newest = &self.found.candidates[index].header;
+            return match newest.protectors().any(|p| p.id == slot.id) {
+                true => Ok((vmk, slot.id, index)),
+                false => Err(Error::ProtectorRemoved { id: slot.id }),
+            };
         }
         Err(if forged {
             Error::HeaderForged
         } else {
             self.refusal(credential)
         })
+    }
+
+    /// The slots that a credential may open, in the order in which to try them: those on which two copies agree before
+    /// those that a single copy has, which anyone may have put there; then the cheapest first, so that a hostile slot
+    /// does not hold up the right one. Which one opens first does not matter: it only gives the VMK.
+    fn tries(&self, credential: &Credential<'_>) -> Vec<Try<'_>> {
+        let mut tries: Vec<Try<'_>> = Vec::new();
+        for candidate in &self.found.candidates {
+            let volume = &candidate.header.uuid;
+            let slots = candidate.header.protectors();
+            for slot in slots.filter(|slot| credential.fits(slot)) {
+                // Copies differ in dates and in other slots: the same slot is stretched once only.
+                let fingerprint = slot.fingerprint(volume);
+                match tries
+                    .iter_mut()
+                    .find(|known| known.fingerprint == fingerprint)
+                {
+                    Some(known) => known.copies += candidate.copies,
+                    None => tries.push(Try {
+                        volume,
+                        slot,
+                        fingerprint,
+                        copies: candidate.copies,
+                    }),
+                }
+            }
+        }
+        tries.sort_by_key(|known| (known.copies < 2, known.slot.stretch.work()));
+        tries
+    }
+
+    #[cfg(test)]
+    pub(super) fn tried_in_order(&self, credential: &Credential<'_>) -> Vec<Uuid> {
+        self.tries(credential)
+            .iter()
+            .map(|known| known.slot.id)
+            .collect()
     }
 
     fn refusal(&self, credential: &Credential<'_>) -> Error {
@@ -246,7 +281,7 @@ impl Locked {
     }
 
     fn volume(&self, vmk: Vmk, opened_with: Uuid, index: usize) -> Result<Volume> {
-        let Candidate { header, image } = &self.found.candidates[index];
+        let Candidate { header, image, .. } = &self.found.candidates[index];
         let place = self.place.try_clone()?;
         let mut reports = self.found.reports[..COPIES].to_vec();
         for (i, report) in reports.iter_mut().enumerate() {
@@ -272,6 +307,14 @@ impl Locked {
         // `copies::find` fails where there is none.
         &self.found.candidates[0]
     }
+}
+
+/// A slot that a credential may open.
+struct Try<'a> {
+    volume: &'a Uuid,
+    slot: &'a Protector,
+    fingerprint: [u8; 32],
+    copies: usize,
 }
 
 /// Judges an undamaged copy against the header that was proven to be the newest.

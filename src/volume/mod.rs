@@ -26,6 +26,7 @@ pub mod locked;
 mod new_file;
 pub mod opened;
 mod owner;
+pub mod passphrase;
 pub mod place;
 pub mod protector;
 pub mod recovery_password;

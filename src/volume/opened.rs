@@ -1,6 +1,6 @@
 //! An unlocked volume without its VMK: what file systems and the mount daemon work with.
 use super::copies::CopyReport;
-use super::error::Result;
+use super::error::{Result, date_or_never, kind_name};
 use super::header::{Header, Kind};
 use super::keys::Keys;
 use super::keystore::{Keystore, Seat};
@@ -8,6 +8,7 @@ use super::locked::{Locked, Rollback};
 use super::place::{Access, MountLock, Place};
 use super::state::State;
 use super::unlocked::Volume;
+use super::uuid;
 use crate::crypto::secret::Secret;
 use std::path::Path;
 
@@ -59,24 +60,21 @@ impl Mountable {
         let locked = Locked::open(path)?;
         let lock = locked.place().lock(options.access)?;
         let volume = locked.unlock_proven(keystore, options.rollback, belongs)?;
-        Self::of(volume, lock, keystore, options.access, belongs)
+        Self::of(volume, lock, Some(keystore), options.access, belongs)
     }
 
-    /// As [`Mountable::open`], of a volume that was unlocked by hand, and its mount lock.
+    /// As [`Mountable::open`], of a volume that was unlocked by hand, and its mount lock. It needs no keystore.
     pub fn of(
         mut volume: Volume,
         lock: MountLock,
-        keystore: &Keystore,
+        keystore: Option<&Keystore>,
         access: Access,
         belongs: Belongs<'_>,
     ) -> Result<Self> {
         let mut warnings = Vec::new();
         let mut repaired = Vec::new();
-        if let Some(original) = volume.seat(keystore).copy_of() {
-            warnings.push(format!(
-                "this is a copy of the volume at {}; what is changed in one of them does not show in the other",
-                crate::printable::printable(original)
-            ));
+        if let Some(keystore) = keystore {
+            warnings.extend(notes(&volume, keystore));
         }
         if access == Access::ReadWrite {
             volume.must_be_writable()?;
@@ -99,13 +97,15 @@ impl Mountable {
             );
         }
         warnings.extend(volume.header().attention());
-        let state = volume.remember(keystore).unwrap_or_else(|e| {
-            warnings.push(format!("the keystore could not be updated: {e}"));
-            State::default()
-        });
+        let seen = keystore.map(|keystore| volume.seen(keystore));
+        if let Some(keystore) = keystore
+            && let Err(error) = volume.remember(keystore)
+        {
+            warnings.push(format!("the keystore could not be updated: {error}"));
+        }
         let opened = volume.into_opened()?;
         Ok(Self {
-            witness: Witness::new(&opened, keystore, state),
+            witness: Witness::new(&opened, keystore, seen.flatten().unwrap_or_default()),
             opened,
             lock,
             repaired,
@@ -114,9 +114,30 @@ impl Mountable {
     }
 }
 
+/// What the keystore knows about the volume that the person should know too.
+fn notes(volume: &Volume, keystore: &Keystore) -> Vec<String> {
+    let mut notes = Vec::new();
+    if let Some(original) = volume.seat(keystore).copy_of() {
+        notes.push(format!(
+            "this is a copy of the volume at {}; what is changed in one of them does not show in the other",
+            crate::printable::printable(original)
+        ));
+    }
+    for slot in volume.lacks(keystore) {
+        notes.push(format!(
+            "this header does not have the {} {} (made {}) that this computer has seen: if it is still wanted, add \
+             another one with cryptfs key add",
+            kind_name(slot.kind),
+            uuid::short(&slot.id),
+            date_or_never(slot.created)
+        ));
+    }
+    notes
+}
+
 /// What this computer has seen of an image, so that an older one in its place is noticed.
 pub struct Witness {
-    seat: Seat,
+    seat: Option<Seat>,
     session: Secret<32>,
     state: State,
 }
@@ -126,13 +147,13 @@ impl Witness {
     pub fn of(opened: &Opened, keystore: &Keystore) -> Self {
         let seat = keystore.seat(&opened.header.uuid, &opened.place);
         let state = keystore.state(&seat, opened.keys.session());
-        Self::new(opened, keystore, state.unwrap_or_default())
+        Self::new(opened, Some(keystore), state.unwrap_or_default())
     }
 
-    fn new(opened: &Opened, keystore: &Keystore, state: State) -> Self {
+    fn new(opened: &Opened, keystore: Option<&Keystore>, state: State) -> Self {
         let session = opened.keys.session().expose();
         Self {
-            seat: keystore.seat(&opened.header.uuid, &opened.place),
+            seat: keystore.map(|keystore| keystore.seat(&opened.header.uuid, &opened.place)),
             session: Secret::fill_with(|bytes| bytes.copy_from_slice(session)),
             state,
         }
@@ -145,15 +166,18 @@ impl Witness {
 
     /// Notes the generation that the image has now: an older one too, as it was accepted.
     pub fn saw(&mut self, generation: u64, keystore: &Keystore) -> Result<()> {
+        let Some(seat) = &self.seat else {
+            return Ok(());
+        };
         // Another command may have noted a newer header meanwhile.
-        if let Some(now) = keystore.state(&self.seat, &self.session) {
+        if let Some(now) = keystore.state(seat, &self.session) {
             self.state = now;
         }
         if self.state.generation == generation {
             return Ok(());
         }
         self.state.generation = generation;
-        keystore.save_state(&self.seat, &self.session, &self.state)
+        keystore.save_state(seat, &self.session, &self.state)
     }
 }
 

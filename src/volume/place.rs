@@ -14,7 +14,7 @@ use rustix::fs::{self, FlockOperation, Mode, OFlags, SeekFrom};
 use rustix::io::Errno;
 use std::fs::File;
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -29,6 +29,8 @@ pub const META: &str = ".cryptfs";
 pub const RESERVED: [&str; 2] = [PRIMARY, META];
 
 const LOCK: &str = "lock";
+/// Locked while the header is changed.
+pub(super) const HEADER_LOCK: &str = "header.lock";
 const NAMES: [&str; COPIES] = ["cryptfs.volume", ".cryptfs/header.1", ".cryptfs/header.2"];
 const OFFSETS: [&str; COPIES] = ["at 0", "at 4 MiB", "at the end"];
 /// Where an image's second header copy is.
@@ -50,6 +52,10 @@ enum Root {
 /// Held for as long as a volume is mounted. Lives with the descriptor, across fork(2) too.
 #[derive(Debug)]
 pub struct MountLock(#[allow(dead_code)] Option<OwnedFd>);
+
+/// Held while a header is changed.
+#[derive(Debug)]
+pub(crate) struct HeaderLock(#[allow(dead_code)] Vec<OwnedFd>);
 
 /// How a volume is going to be used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -303,18 +309,25 @@ impl Place {
 
     /// Held while the header is changed, so that two commands do not lose each other's change. Waits. Of an image it is a
     /// lock of another sort than the mount's, so that the header changes while it is mounted.
-    pub(crate) fn lock_header(&self) -> io::Result<OwnedFd> {
+    pub(crate) fn lock_header(&self) -> io::Result<HeaderLock> {
         match &self.root {
             Root::Directory(_) => {
                 let meta = self.meta()?;
                 fs::flock(&meta, FlockOperation::LockExclusive)?;
-                Ok(meta)
+                // On network file systems only a lock on a file keeps out other computers. The one on the directory is
+                // for versions that know no other.
+                let flags = OFlags::RDWR | OFlags::CREATE | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+                let file = fs::openat(&meta, HEADER_LOCK, flags, Mode::RUSR | Mode::WUSR)?;
+                fs::flock(&file, FlockOperation::LockExclusive)?;
+                Ok(HeaderLock(vec![file, meta]))
             }
-            // Dropping any descriptor of the file gives a lock of this sort back, this one too.
             Root::Image { file, .. } => {
-                let file = OwnedFd::from(file.try_clone()?);
-                fs::fcntl_lock(&file, FlockOperation::LockExclusive)?;
-                Ok(file)
+                // Of its own open file description: the kernel gives the lock back with it, and not when this process
+                // closes another descriptor of the image.
+                let path = format!("/proc/self/fd/{}", file.as_raw_fd());
+                let file = fs::open(path, OFlags::RDWR | OFlags::CLOEXEC, Mode::empty())?;
+                crate::sys::lock::exclusive(file.as_fd())?;
+                Ok(HeaderLock(vec![file]))
             }
         }
     }

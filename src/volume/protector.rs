@@ -204,7 +204,16 @@ impl Protector {
 
     /// The protector that this one is going to replace, once it was proven to open the volume.
     pub fn replaces(&self) -> Option<Uuid> {
-        uuid::parse(self.description.strip_prefix(REPLACES)?)
+        let rest = self.description.strip_prefix(REPLACES)?;
+        uuid::parse(rest.split_once(' ').map_or(rest, |(id, _)| id))
+    }
+
+    /// The description without the ID of what it is going to replace.
+    pub fn remark(&self) -> &str {
+        match self.replaces() {
+            None => &self.description,
+            Some(_) => self.description.splitn(3, ' ').nth(2).unwrap_or_default(),
+        }
     }
 
     /// True if the recovery password is kept in the header, sealed under the VMK.
@@ -217,6 +226,9 @@ impl Protector {
         volume: &Uuid,
         credential: &Credential<'_>,
     ) -> Result<Secret<32>, CostOutOfBounds> {
+        if !is_bounded(self.kind, &self.stretch) {
+            return Err(CostOutOfBounds);
+        }
         let stretched = self.stretch.run(credential.bytes(), &self.salt)?;
         let public = digest::sha256(&[&self.public()]);
         let prk = Prk::extract(&self.salt, stretched.expose());
@@ -300,6 +312,29 @@ impl Protector {
             wrapped: WRAPPED.array(bytes),
             escrow: (flags & HAS_ESCROW != 0).then_some(escrow),
         }))
+    }
+}
+
+/// Whether a slot's cost is one that its kind may have: eight times what new ones get, and no more, as it comes from a
+/// header that nobody has authenticated yet. Twelve slots must not make an unlock take minutes or gigabytes.
+fn is_bounded(kind: ProtectorKind, stretch: &Stretch) -> bool {
+    match (kind, *stretch) {
+        (ProtectorKind::Keyfile, stretch) => stretch == Stretch::None,
+        (_, Stretch::None) => false,
+        (_, Stretch::Pbkdf2 { iterations }) => iterations <= 1 << 23,
+        // 128 random bits need no memory-hard function.
+        (
+            ProtectorKind::RecoveryPassword,
+            Stretch::Argon2id {
+                memory_kib, passes, ..
+            },
+        ) => memory_kib <= 64 << 10 && passes <= 4,
+        (
+            ProtectorKind::Passphrase,
+            Stretch::Argon2id {
+                memory_kib, passes, ..
+            },
+        ) => memory_kib <= 2 << 20 && u64::from(passes) * u64::from(memory_kib) <= 6 << 20,
     }
 }
 

@@ -139,31 +139,29 @@ impl Entry {
         self.groups.get(index)
     }
 
-    /// Takes one group or more: with spaces, hyphens and dashes of any kind, ASCII or full-width digits, or all 48 digits
-    /// in one piece. On an error the groups before the wrong one are kept. Returns the number of groups so far.
+    /// Takes one group or more: with spaces, hyphens and dashes of any kind, ASCII or full-width digits, several groups in
+    /// one piece, or a text that holds all groups, as a line of the sheet or the whole sheet. On an error the groups
+    /// before the wrong one are kept. Returns the number of groups so far.
     pub fn push(&mut self, text: &str) -> Result<usize, ParseError> {
-        let whole = text.chars().filter(|c| digit(*c).is_some()).count() == self.wanted * DIGITS
-            && !text.trim().chars().any(is_separator);
-        let mut number = 0u32;
-        let mut length = 0;
-        for c in text.chars() {
-            if is_separator(c) {
-                self.end_of_group(&mut number, &mut length)?;
-                continue;
-            }
-            if self.groups.len() == self.wanted {
-                return Err(ParseError::TooMany);
-            }
-            let Some(value) = digit(c) else {
-                return Err(self.wrong(Fault::Character));
+        let text = match run_of_groups(text, self.wanted) {
+            Some(run) if self.groups.is_empty() => run,
+            _ => text,
+        };
+        for piece in text.split(is_separator).filter(|piece| !piece.is_empty()) {
+            let length = piece.chars().count();
+            let groups = if length.is_multiple_of(DIGITS) {
+                DIGITS
+            } else {
+                length
             };
-            number = number.saturating_mul(10).saturating_add(value);
-            length += 1;
-            if whole && length == DIGITS {
-                self.end_of_group(&mut number, &mut length)?;
+            let mut digits = piece.chars().peekable();
+            while digits.peek().is_some() {
+                if self.groups.len() == self.wanted {
+                    return Err(ParseError::TooMany);
+                }
+                self.group_of(digits.by_ref().take(groups))?;
             }
         }
-        self.end_of_group(&mut number, &mut length)?;
         Ok(self.groups.len())
     }
 
@@ -184,13 +182,15 @@ impl Entry {
         })))
     }
 
-    fn end_of_group(&mut self, number: &mut u32, length: &mut usize) -> Result<(), ParseError> {
-        let (value, digits) = (std::mem::take(number), std::mem::take(length));
-        if digits == 0 {
-            return Ok(());
+    fn group_of(&mut self, digits: impl Iterator<Item = char>) -> Result<(), ParseError> {
+        let (mut value, mut length) = (0u32, 0);
+        for c in digits {
+            let digit = digit(c).ok_or_else(|| self.wrong(Fault::Character))?;
+            value = value.saturating_mul(10).saturating_add(digit);
+            length += 1;
         }
-        if digits != DIGITS {
-            return Err(self.wrong(Fault::Length(digits)));
+        if length != DIGITS {
+            return Err(self.wrong(Fault::Length(length)));
         }
         if value % 11 != 0 {
             return Err(self.wrong(Fault::Check));
@@ -207,6 +207,50 @@ impl Entry {
             fault,
         }
     }
+}
+
+/// Whether a text holds a whole recovery password, whatever stands around it.
+pub fn holds_password(text: &str) -> bool {
+    run_of_groups(text, GROUPS).is_some()
+}
+
+/// The part of a text that is `wanted` groups of six digits with nothing but separators between them, and no letter or
+/// digit beside it: dates and IDs on a sheet have no such run.
+fn run_of_groups(text: &str, wanted: usize) -> Option<&str> {
+    let (mut groups, mut digits, mut start) = (0, 0, 0);
+    let mut broken = false;
+    for (at, c) in text.char_indices().chain([(text.len(), ' ')]) {
+        if digit(c).is_some() {
+            if groups == 0 && digits == 0 {
+                start = at;
+            }
+            digits += 1;
+            continue;
+        }
+        let separator = is_separator(c);
+        if digits == DIGITS && !broken && (separator || is_quote(c)) {
+            groups += 1;
+            if groups == wanted {
+                return Some(&text[start..at]);
+            }
+        } else if digits > 0 {
+            groups = 0;
+        }
+        digits = 0;
+        if !separator {
+            groups = 0;
+        }
+        // A digit after a letter belongs to the letter's word: it is part of an ID.
+        broken = !separator && !is_quote(c);
+    }
+    None
+}
+
+fn is_quote(c: char) -> bool {
+    matches!(
+        c,
+        '"' | '\'' | '`' | ':' | '(' | ')' | '\u{2018}'..='\u{201f}' | '\u{ab}' | '\u{bb}'
+    )
 }
 
 /// ASCII digits, and the full-width ones of East Asian input methods.
@@ -285,6 +329,28 @@ mod tests {
             })
             .collect();
         assert_eq!(key(&wide), wanted);
+    }
+
+    #[test]
+    fn what_people_paste() {
+        let wanted = key(BITLOCKER);
+        for pasted in [
+            format!("Recovery password:  {BITLOCKER}"),
+            format!("\"{BITLOCKER}\""),
+            format!("\u{201c}{BITLOCKER}\u{201d}\n"),
+            format!(
+                "cryptfs 2026-11-28\nPassword ID: 123456-7890ab 464e5ab2-1234-5678-1234-123456123456\n\nRecovery \
+                 password: {BITLOCKER}\nkeep 654321 it\n"
+            ),
+            BITLOCKER.replacen('-', "", 1),
+            BITLOCKER
+                .replace("-253979-", "253979")
+                .replace("-241120-", "241120"),
+        ] {
+            assert_eq!(key(&pasted), wanted, "{pasted}");
+        }
+        assert!(!holds_password(&BITLOCKER[..48]));
+        assert!(!holds_password("Recovery password: 235818"));
     }
 
     #[test]

@@ -16,7 +16,7 @@ use super::protector::{
 };
 use super::recovery_password::RecoveryPassword;
 use super::unlocked::Volume;
-use super::{date, uuid};
+use super::{date, passphrase, uuid};
 use crate::crypto::kdf::Stretch;
 
 /// How a passphrase is stretched: RFC 9106's second recommendation with four times its memory.
@@ -37,12 +37,14 @@ pub struct Rotation {
 }
 
 /// What a new recovery password is like.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct NewPassword {
     /// Keep it in the header, sealed.
     pub escrow: bool,
     /// PBKDF2 rounds.
     pub iterations: u32,
+    /// What is noted of it: "split 2of3".
+    pub remark: String,
 }
 
 impl Volume {
@@ -65,6 +67,7 @@ impl Volume {
                 Some((new, _)) => return Err(Error::RotationUnderWay { old, new }),
                 None => {}
             }
+            let description = format!("{REPLACES}{} {}", uuid::text(&old), like.remark);
             let from = NewProtector {
                 credential: Credential::Recovery(&password),
                 stretch: Stretch::Pbkdf2 {
@@ -73,7 +76,7 @@ impl Volume {
                 state: ProtectorState::Pending,
                 escrow: like.escrow,
                 host: [0; 16],
-                description: &format!("{REPLACES}{}", uuid::text(&old)),
+                description: description.trim_end(),
             };
             let slot = Protector::new(&volume, vmk, &from).map_err(|_| Error::Cost)?;
             let new = slot.id;
@@ -107,7 +110,7 @@ impl Volume {
             let slot = header.slots.iter_mut().flatten().find(|p| p.id == *new);
             let slot = slot.ok_or(Error::NoRotation)?;
             let old = slot.replaces().ok_or(Error::NoRotation)?;
-            slot.description.clear();
+            slot.description = slot.remark().to_owned();
             slot.state = ProtectorState::Active;
             slot.verified = date::now();
             remove(header, &old);
@@ -176,8 +179,9 @@ impl Volume {
         stretch: Stretch,
         replace: bool,
     ) -> Result<Uuid> {
+        let passphrase = passphrase::prepared(passphrase);
         let from = NewProtector {
-            credential: Credential::Passphrase(passphrase),
+            credential: Credential::Passphrase(&passphrase),
             stretch,
             state: ProtectorState::Pending,
             escrow: false,

@@ -4,7 +4,7 @@ use super::durable;
 use super::error::{Error, Result};
 use super::new_file::NewFile;
 use super::owner;
-use super::place::{COPIES, META, PRIMARY, Place, SECOND};
+use super::place::{COPIES, HEADER_LOCK, META, PRIMARY, Place, SECOND};
 use rustix::fs::{self, AtFlags, Dir, FallocateFlags, Mode, OFlags};
 use rustix::io::Errno;
 use std::fs::File;
@@ -137,7 +137,7 @@ fn has_header(place: &Place) -> bool {
 fn empty(root: BorrowedFd<'_>) {
     let _ = durable::remove(root, PRIMARY);
     if let Ok(meta) = durable::open_dir(root, META, false) {
-        for name in ["header.1", "header.2", "lock"] {
+        for name in ["header.1", "header.2", "lock", HEADER_LOCK] {
             let _ = durable::remove(&meta, name);
         }
         let _ = fs::unlinkat(root, META, AtFlags::REMOVEDIR);

@@ -430,7 +430,7 @@ fn the_audit_log_is_a_chain() {
     let keys = bench.keys();
     let log = audit::AuditLog::of(&keys);
     let event = audit::Event {
-        action: "recovery-keys",
+        action: "erase", // done while the volume is locked, so without a MAC
         volume: &[1; 16],
         protector: None,
         result: "disclosed",
@@ -467,6 +467,118 @@ fn the_audit_log_is_a_chain() {
     std::fs::remove_file(log.path()).unwrap();
     std::fs::create_dir(log.path()).unwrap();
     assert!(matches!(log.append(&event), Err(Error::Audit { .. })));
+}
+
+/// Two commands that were started from one state of the header: neither revives what the other removed.
+#[test]
+fn a_change_begins_from_the_newest_header() {
+    let bench = Bench::new();
+    let made = bench.make();
+    let (mut one, mut other) = (bench.auto().unwrap(), bench.auto().unwrap());
+    let (kept, _) = one
+        .add_recovery_password(Some(&bench.keys()), true, 1000, "")
+        .unwrap();
+    let proven = |p: &mut Protector| p.state = ProtectorState::Active;
+    one.annotate(Some(&bench.keys()), &kept, proven).unwrap();
+    let removed = uuid::text(&made.password_id);
+    one.remove_protector(Some(&bench.keys()), &removed).unwrap();
+    let (added, _) = other
+        .add_recovery_password(Some(&bench.keys()), true, 1000, "")
+        .unwrap();
+    let volume = bench.auto().unwrap();
+    let ids: Vec<_> = volume.header().protectors().map(|p| p.id).collect();
+    assert!(ids.contains(&kept) && ids.contains(&added) && !ids.contains(&made.password_id));
+}
+
+/// A lock on a directory keeps nobody out on network file systems.
+#[test]
+fn the_header_lock_is_on_a_file() {
+    let bench = Bench::new();
+    bench.make();
+    let place = Place::open(&bench.volume).unwrap();
+    let held = place.lock_header().unwrap();
+    let file = std::fs::File::open(bench.volume.join(".cryptfs/header.lock")).unwrap();
+    let how = rustix::fs::FlockOperation::NonBlockingLockExclusive;
+    assert_eq!(
+        rustix::fs::flock(&file, how),
+        Err(rustix::io::Errno::WOULDBLOCK)
+    );
+    drop(held);
+    rustix::fs::flock(&file, how).unwrap();
+}
+
+/// The kernel gave the lock back when the process closed any other descriptor of the image.
+#[test]
+fn the_lock_of_an_images_header_outlives_other_descriptors() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("image");
+    std::fs::write(&path, vec![0; 1 << 16]).unwrap();
+    let place = Place::open(&path).unwrap();
+    let held = place.lock_header().unwrap();
+    drop(Place::open(&path).unwrap());
+    let other = std::fs::File::options().write(true).open(&path).unwrap();
+    let how = rustix::fs::FlockOperation::NonBlockingLockExclusive;
+    let refused = rustix::fs::fcntl_lock(&other, how);
+    assert!(refused.is_err());
+    drop(held);
+    rustix::fs::fcntl_lock(&other, how).unwrap();
+}
+
+/// Old volumes took a passphrase as it was typed.
+#[test]
+fn a_passphrase_that_was_not_normalised_still_opens() {
+    let bench = Bench::new();
+    bench.make();
+    let typed = "Ko\u{308}nigin der Nacht".as_bytes();
+    let light = crate::crypto::kdf::Stretch::Argon2id {
+        passes: 1,
+        memory_kib: 64,
+        lanes: 1,
+    };
+    let new = protector::NewProtector {
+        credential: Credential::Passphrase(typed),
+        stretch: light,
+        state: ProtectorState::Active,
+        escrow: false,
+        host: [0; 16],
+        description: "",
+    };
+    bench.auto().unwrap().add_protector(None, &new).unwrap();
+    let locked = Locked::open(&bench.volume).unwrap();
+    locked.unlock_passphrase(typed).unwrap();
+    let wrong = locked.unlock_passphrase(b"something else").unwrap_err();
+    assert!(matches!(wrong, Error::WrongPassphrase));
+}
+
+/// A copy that anyone may have put there does not hold up the right slot, and no slot takes minutes.
+#[test]
+fn slots_that_two_copies_have_are_tried_before_dear_ones_of_a_single_copy() {
+    let bench = Bench::new();
+    let made = bench.make();
+    let path = bench.volume.join(".cryptfs/header.2");
+    let mut hostile = std::fs::read(&path).unwrap();
+    hostile[32] = 99;
+    for slot in 0..12 {
+        let at = 3072 + slot * 1024;
+        let (id, cost) = ([slot as u8 + 1; 16], (1u32 << 26).to_le_bytes());
+        hostile.copy_within(3072 + 1024..3072 + 2048, at);
+        hostile[at + 4..at + 8].copy_from_slice(&cost);
+        hostile[at + 16..at + 32].copy_from_slice(&id);
+    }
+    let sum = crate::crypto::digest::sha256(&[&hostile[..header::SIZE - 32]]);
+    hostile[header::SIZE - 32..].copy_from_slice(&sum);
+    std::fs::write(&path, &hostile).unwrap();
+    let locked = Locked::open(&bench.volume).unwrap();
+    let credential = Credential::Recovery(&made.recovery_password);
+    let tries = locked.tried_in_order(&credential);
+    assert_eq!(tries.len(), 13);
+    assert_eq!(tries[0], made.password_id);
+    let volume = locked.unlock(credential).unwrap();
+    assert_eq!(volume.copies()[2].state, CopyState::Forged);
+    // All of them, as nothing opens: none is worth starting on.
+    let wrong = RecoveryPassword::random();
+    let refused = locked.unlock(Credential::Recovery(&wrong));
+    assert!(matches!(refused, Err(Error::WrongPassword { .. })));
 }
 
 #[test]

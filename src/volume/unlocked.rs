@@ -26,6 +26,7 @@ pub struct Volume {
     proven: bool,
     /// The last header copy lies behind the file system of an image, and not in it.
     end_proven: bool,
+    unkept: Option<Error>,
 }
 
 impl std::fmt::Debug for Volume {
@@ -54,6 +55,7 @@ impl Volume {
             opened_with,
             copies,
             proven: false,
+            unkept: None,
         }
     }
 
@@ -201,7 +203,7 @@ impl Volume {
             .place
             .lock_header()
             .map_err(Error::io(self.place.path()))?;
-        self.refresh();
+        self.refresh()?;
         self.must_be_writable()?;
         let mut header = self.header.clone();
         let out = change(&mut header, &self.vmk)?;
@@ -214,8 +216,9 @@ impl Volume {
             Err(nothing_changed) => return Err(nothing_changed),
         };
         (self.header, self.image) = (header, image);
+        // The change stands all the same: a keystore that lags behind is brought up to date by the next mount.
         if let Some(keystore) = keystore {
-            self.remember(keystore)?;
+            self.unkept = self.remember(keystore).err();
         }
         if let Some(partly) = partly {
             return Err(partly);
@@ -229,9 +232,39 @@ impl Volume {
         Ok(out)
     }
 
+    /// Why the keystore could not note the last change, where it could not. To be told to the person.
+    pub fn take_unkept(&mut self) -> Option<Error> {
+        self.unkept.take()
+    }
+
+    /// Key protectors that this keystore has seen in a header as new as this one or newer, and that this one lacks: it
+    /// was put back from a backup, or two computers changed the header while apart. To be told to the person.
+    pub fn lacks(&self, keystore: &Keystore) -> Vec<Protector> {
+        let mut lost: Vec<Protector> = Vec::new();
+        for bytes in keystore.headers_at(&self.seat(keystore)) {
+            let (Ok(header), Ok(image)) = (Header::decode(&bytes), <&Image>::try_from(&bytes[..]))
+            else {
+                continue;
+            };
+            let newer = header.sequence >= self.header.sequence && image != &*self.image;
+            if newer && header.uuid == self.header.uuid && Header::is_authentic(image, &self.vmk) {
+                let known = |slot: &Protector, list: &[Protector]| {
+                    list.iter().any(|other| other.id == slot.id)
+                };
+                let here: Vec<_> = self.header.protectors().cloned().collect();
+                for slot in header.protectors() {
+                    if !known(slot, &here) && !known(slot, &lost) {
+                        lost.push(slot.clone());
+                    }
+                }
+            }
+        }
+        lost
+    }
+
     /// The newest header number that this keystore has seen of the volume; 0: none.
     pub fn known_sequence(&self, keystore: &Keystore) -> u64 {
-        let state = keystore.state(&self.seat(keystore), &self.vmk.session());
+        let state = self.seen(keystore);
         state.map_or(0, |state| state.sequence)
     }
 
@@ -248,6 +281,11 @@ impl Volume {
         self.write_all(&self.image)?;
         self.remember(keystore)?;
         Ok(())
+    }
+
+    /// What this keystore remembers of the volume at this place.
+    pub(crate) fn seen(&self, keystore: &Keystore) -> Option<State> {
+        keystore.state(&self.seat(keystore), &self.vmk.session())
     }
 
     /// Keeps the header and what was seen of the volume in the keystore.
@@ -290,7 +328,7 @@ impl Volume {
 
     pub(crate) fn check_rollback(&self, keystore: &Keystore, rollback: Rollback) -> Result<()> {
         // A copy that is seen for the first time may be as old as it likes.
-        let Some(state) = keystore.state(&self.seat(keystore), &self.vmk.session()) else {
+        let Some(state) = self.seen(keystore) else {
             return Ok(());
         };
         let found = self.header.sequence;
@@ -307,10 +345,13 @@ impl Volume {
         }
     }
 
-    /// Takes over a newer authentic header that another command has written.
-    fn refresh(&mut self) {
-        let Ok(found) = copies::find(&self.place, &[]) else {
-            return;
+    /// Takes over a newer authentic header that another command has written. Called with the header locked, so that a
+    /// change begins from what is there now. One that a newer version has written is not overwritten.
+    fn refresh(&mut self) -> Result<()> {
+        let found = match copies::find(&self.place, &[]) {
+            Ok(found) => found,
+            Err(Error::HeaderLost { .. } | Error::NotAVolume(_)) => return Ok(()),
+            Err(error) => return Err(error),
         };
         let newer = found.candidates.into_iter().find(|c| {
             c.header.uuid == self.header.uuid
@@ -320,5 +361,6 @@ impl Volume {
         if let Some(newer) = newer {
             (self.header, self.image) = (newer.header, newer.image);
         }
+        Ok(())
     }
 }

@@ -6,6 +6,7 @@ mod leaks;
 mod recover;
 mod refusals;
 mod umount;
+mod unlocking;
 
 use crate::needs;
 use crate::transcripts::{Bench, Said};

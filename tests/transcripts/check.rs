@@ -160,3 +160,22 @@ fn every_damage_is_found_and_what_has_no_name_is_put_aside() {
         );
     }
 }
+
+/// Put aside, it made the service think that the folder is not one of its own any more.
+#[test]
+fn what_a_synchronisation_service_keeps_for_itself_stays() {
+    let (bench, _, _) = Bench::with_volume();
+    let marker = bench.path("volume/.stfolder");
+    std::fs::create_dir(&marker).expect("mkdir");
+    std::fs::write(bench.path("volume/.stignore"), "(?d).DS_Store").expect("write");
+    bench
+        .cryptfs(&["check", "volume"], "")
+        .says(&["0 findings"]);
+    bench
+        .cryptfs(&["check", "--repair", "volume"], "")
+        .says(&["0 findings"]);
+    assert!(marker.is_dir());
+    std::fs::write(bench.path("volume/stray"), "x").expect("write");
+    let said = bench.cryptfs(&["check", "--repair", "volume"], "");
+    assert!(said.out.contains("stray"), "{}", said.out);
+}

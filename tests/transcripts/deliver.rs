@@ -28,7 +28,7 @@ fn two_of_three_open_the_volume_and_one_does_not() {
     }
     bench
         .cryptfs(&recover, &format!("{}\n", made[0]))
-        .fails(10, &["0 of 9 groups"]);
+        .fails(10, &["1 of 2 shares that are needed"]);
     bench
         .cryptfs(&recover, &format!("{}\n{}\n", made[0], made[0]))
         .fails(10, &["share 1 was typed already"]);

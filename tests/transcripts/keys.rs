@@ -156,6 +156,127 @@ fn a_passphrase_opens_and_is_replaced() {
     assert!(!log.contains("horse") && !log.contains("another long"));
 }
 
+/// macOS spells an umlaut as a letter and a mark, Linux as one character.
+#[test]
+fn a_passphrase_opens_from_every_keyboard() {
+    let (bench, _, _) = Bench::with_volume();
+    let add = [&["key", "add", "--passphrase"], &LIGHT[..], &["volume"]].concat();
+    bench
+        .cryptfs(&add, "Gr\u{fc}ne K\u{f6}nigin\n")
+        .says(&["opens the volume"]);
+    let recover = ["recover", "--passphrase", "volume"];
+    for typed in [
+        "Gru\u{308}ne Ko\u{308}nigin\n",
+        "Gr\u{fc}ne\u{a0}K\u{f6}nigin\n",
+    ] {
+        bench.cryptfs(&recover, typed).says(&["by itself again"]);
+    }
+}
+
+#[test]
+fn a_split_password_is_called_that_and_its_hints_work() {
+    let (bench, _, _) = Bench::with_volume();
+    let split = [&["key", "add", "--split", "2of3"], &FAST[..], &["volume"]].concat();
+    let said = bench.cryptfs(&split, "");
+    assert!(said.out.contains("\nShare 1 of 3: "), "{}", said.out);
+    assert!(
+        said.err
+            .contains("cryptfs recover --verify --shares volume"),
+        "{}",
+        said.err
+    );
+    let shares: Vec<_> = (1..3)
+        .map(|n| said.field(&format!("Share {n} of 3:")))
+        .collect();
+    bench
+        .cryptfs(
+            &["recover", "--verify", "--shares", "volume"],
+            &shares.join("\n"),
+        )
+        .says(&["opens volume"]);
+    bench
+        .cryptfs(&["recover", "--verify", "--shares", "volume"], &shares[0])
+        .fails(10, &["1 of 2 shares", "hint:"]);
+    bench
+        .cryptfs(&["key", "list", "volume"], "")
+        .says(&["split 2of3"]);
+    bench
+        .cryptfs(&["status", "volume"], "")
+        .says(&["split 2of3"]);
+    bench
+        .cryptfs(&["recovery-keys"], "")
+        .says(&["(not kept: split 2of3 shares)"]);
+    let id = said.field("Password ID:");
+    let again = [
+        &["key", "rotate", "--split", "2of2"],
+        &FAST[..],
+        &["volume", &id],
+    ]
+    .concat();
+    let said = bench.cryptfs(&again, "");
+    assert!(
+        said.err.contains("key rotate --finish --shares volume"),
+        "{}",
+        said.err
+    );
+    let shares: Vec<_> = (1..3)
+        .map(|n| said.field(&format!("Share {n} of 2:")))
+        .collect();
+    bench
+        .cryptfs(
+            &["key", "rotate", "--finish", "--shares", "volume"],
+            &shares.join("\n"),
+        )
+        .says(&["is proven"]);
+    bench
+        .cryptfs(&["key", "list", "volume"], "")
+        .says(&["split 2of2"]);
+}
+
+#[test]
+fn what_is_pasted_from_a_sheet_is_taken() {
+    let (bench, password, _) = Bench::with_volume();
+    let sheet = ["recovery-keys", "--sheet", "sheet.txt", "--force"];
+    assert_eq!(bench.cryptfs(&sheet, "").code, 0);
+    let sheet = std::fs::read_to_string(bench.path("sheet.txt")).expect("a sheet");
+    for pasted in [
+        format!("Recovery password:  {password}\n"),
+        format!("'{password}'\n"),
+        password.replacen('-', "", 3),
+        sheet,
+    ] {
+        bench
+            .cryptfs(&["recover", "--verify", "volume"], &pasted)
+            .says(&["opens volume"]);
+    }
+}
+
+#[test]
+fn a_keyfile_on_a_stick_without_modes() {
+    let (bench, _, _) = Bench::with_volume();
+    let add = [
+        "key",
+        "add",
+        "--computer",
+        "other",
+        "--keyfile",
+        "travels",
+        "volume",
+    ];
+    assert_eq!(bench.cryptfs(&add, "").code, 0);
+    let open = std::os::unix::fs::PermissionsExt::from_mode(0o755);
+    std::fs::set_permissions(bench.path("travels"), open).expect("chmod");
+    let enrol = ["key", "enrol", "volume", "travels", "--keystore", "new"];
+    let said = bench.cryptfs(&enrol, "");
+    said.fails(
+        11,
+        &[
+            "are too open",
+            "install -m 600 travels ~/cryptfs.key && cryptfs key enrol volume",
+        ],
+    );
+}
+
 /// The disk has moved: recovered there by hand, the old computer's protector retired.
 #[test]
 fn a_disk_moves_to_another_computer() {

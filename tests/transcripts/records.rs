@@ -51,6 +51,81 @@ fn the_audit_log_shows_what_was_done_to_it() {
     );
 }
 
+/// The lines of a log, chained anew as someone can who may write the file and cannot open the volume.
+fn chained(lines: &mut [serde_like::Line]) -> String {
+    let mut previous = "0".repeat(64);
+    let mut text = String::new();
+    for line in lines {
+        let json = line.with("previous", &previous);
+        let sum = cryptfs::crypto::digest::sha256(&[json.as_bytes()]);
+        previous = sum.iter().map(|byte| format!("{byte:02x}")).collect();
+        text.push_str(&json);
+        text.push('\n');
+    }
+    text
+}
+
+#[test]
+fn a_disclosure_cannot_be_taken_out_of_the_audit_log() {
+    let (bench, password, _) = Bench::with_volume();
+    bench.cryptfs(&["recovery-keys"], "").says(&[&password]);
+    bench
+        .cryptfs(&["recover", "--verify", "volume"], &password)
+        .says(&["opens"]);
+    bench.cryptfs(&["audit", "verify"], "").says(&["3 lines"]);
+    let path = bench.path("keys/audit.log");
+    let text = std::fs::read_to_string(&path).expect("a log");
+    let mut lines: Vec<_> = text.lines().map(serde_like::Line::new).collect();
+    assert!(
+        text.lines().nth(1).is_some_and(|l| l.contains("disclosed")),
+        "{text}"
+    );
+    lines.remove(1);
+    for line in &mut lines[1..] {
+        line.remove("mac");
+    }
+    std::fs::write(&path, chained(&mut lines)).expect("written");
+    let said = bench.cryptfs(&["audit", "verify"], "");
+    assert_eq!(said.code, 17, "{}", said.out);
+    assert!(
+        said.out.contains("lines [2] have a wrong MAC, or none"),
+        "{}",
+        said.out
+    );
+}
+
+/// A line of JSON whose members are strings or null, kept in their order.
+mod serde_like {
+    pub struct Line(Vec<(String, String)>);
+
+    impl Line {
+        pub fn new(text: &str) -> Self {
+            let inner = text.trim().trim_start_matches('{').trim_end_matches('}');
+            let member = |part: &str| {
+                let (name, value) = part.split_once(':').expect("a member");
+                (name.trim_matches('"').to_owned(), value.to_owned())
+            };
+            // No value here holds ',"'.
+            let parts = inner.split(",\"").map(|part| part.trim_start_matches('"'));
+            Self(parts.map(member).collect())
+        }
+
+        pub fn remove(&mut self, name: &str) {
+            self.0.retain(|(known, _)| known != name);
+        }
+
+        pub fn with(&mut self, name: &str, value: &str) -> String {
+            for (known, text) in &mut self.0 {
+                if known == name {
+                    *text = format!("\"{value}\"");
+                }
+            }
+            let members: Vec<_> = self.0.iter().map(|(n, v)| format!("\"{n}\":{v}")).collect();
+            format!("{{{}}}", members.join(","))
+        }
+    }
+}
+
 #[test]
 fn the_report_states_facts_and_no_certificate() {
     let (bench, password, _) = Bench::with_volume();

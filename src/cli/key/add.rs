@@ -81,7 +81,9 @@ pub fn add(args: &AddArgs, common: &Common) -> Result<()> {
         let typed = ask::new_passphrase(args.fd)?;
         let stretch = args.costs.passphrase();
         let id = volume.set_passphrase(&keystore, typed.bytes(), stretch, false)?;
-        log(&keystore, &volume, "key add", &id, "passphrase added")?;
+        let logged = log(&keystore, &volume, "key add", &id, "passphrase added");
+        or_take_back(&keystore, &mut volume, &id, logged)?;
+        message::unkept(&mut volume);
         return outln!("passphrase {} opens the volume", uuid::text(&id));
     }
     if let (Some(computer), Some(file)) = (&args.computer, &args.keyfile) {
@@ -92,20 +94,23 @@ pub fn add(args: &AddArgs, common: &Common) -> Result<()> {
         Some(&keystore),
         args.deliver.escrow(args.no_escrow),
         rounds,
+        &args.deliver.remark(),
     )?;
-    log(&keystore, &volume, "key add", &id, "added, disclosed")?;
-    let sheet = Sheet {
-        volume: volume.place().path(),
-        header: volume.header(),
-        id: &id,
-        password: &password,
-    };
-    args.deliver.print(&sheet)?;
-    args.deliver.write(&sheet)?;
+    let handed = log(&keystore, &volume, "key add", &id, "added, disclosed").and_then(|()| {
+        args.deliver.hand_over(&Sheet {
+            volume: volume.place().path(),
+            header: volume.header(),
+            id: &id,
+            password: &password,
+        })
+    });
+    or_take_back(&keystore, &mut volume, &id, handed)?;
     volume.delivered(&keystore, &id)?;
+    message::unkept(&mut volume);
     let path = message::typed(&args.volume);
+    let shares = args.deliver.shares();
     message::hint(format_args!(
-        "prove it with cryptfs recover --verify {path}"
+        "prove it with cryptfs recover --verify{shares} {path}"
     ));
     Ok(())
 }
@@ -125,14 +130,12 @@ fn add_computer(
         ));
     }
     let keyfile = volume.add_computer(keystore, computer)?;
-    log(
-        keystore,
-        volume,
-        "key add",
-        &keyfile.slot,
-        "keyfile for another computer, disclosed",
-    )?;
-    kit::write_new(file, keyfile.encode().expose(), volume.place().owner())?;
+    let said = "keyfile for another computer, disclosed";
+    let written = log(keystore, volume, "key add", &keyfile.slot, said).and_then(|()| {
+        kit::write_new(file, keyfile.encode().expose(), volume.place().owner()).map(drop)
+    });
+    or_take_back(keystore, volume, &keyfile.slot, written)?;
+    message::unkept(volume);
     outln!(
         "keyfile {} for {computer} written to {}; whoever has it opens the volume",
         uuid::text(&keyfile.slot),
@@ -146,7 +149,18 @@ fn add_computer(
 pub fn enrol(args: &EnrolArgs, common: &Common) -> Result<()> {
     let keystore = common.make_keystore()?;
     AuditLog::of(&keystore).probe()?;
-    let travelled = keystore::keyfile_at(&args.keyfile)?;
+    let travelled = keystore::keyfile_at(&args.keyfile).map_err(|error| match error {
+        // On a stick without modes chmod has no effect.
+        crate::volume::Error::Mode { .. } => {
+            let from = message::typed(&args.keyfile);
+            let volume = message::typed(&args.volume);
+            let hint = format!(
+                "install -m 600 {from} ~/cryptfs.key && cryptfs key enrol {volume} ~/cryptfs.key; then destroy both"
+            );
+            Error::told(Code::Keystore, error.to_string(), &hint)
+        }
+        error => error.into(),
+    })?;
     let locked = Locked::open(&args.volume)?;
     let mut volume = locked.unlock(Credential::Keyfile(&travelled.key, &travelled.slot))?;
     let mine = volume.enrol(&keystore, args.protect)?;

@@ -58,6 +58,7 @@ pub fn run(args: &RotateArgs, common: &Common) -> Result<()> {
         let typed = ask::new_passphrase(args.fd)?;
         let stretch = args.costs.passphrase();
         let id = volume.set_passphrase(&keystore, typed.bytes(), stretch, true)?;
+        message::unkept(&mut volume);
         log(&keystore, &volume, "key rotate", &id, "passphrase replaced")?;
         return outln!("passphrase {} replaces the old one", uuid::text(&id));
     }
@@ -65,7 +66,8 @@ pub fn run(args: &RotateArgs, common: &Common) -> Result<()> {
         begin(args, &keystore, &mut volume)?;
         if !ask::is_interactive() {
             message::hint(format_args!(
-                "store it, then prove it with cryptfs key rotate --finish {}; until then the old one stays",
+                "store it, then prove it with cryptfs key rotate --finish{} {}; until then the old one stays",
+                args.deliver.shares(),
                 message::typed(&args.volume)
             ));
             return Ok(());
@@ -79,25 +81,24 @@ fn begin(args: &RotateArgs, keystore: &Keystore, volume: &mut Volume) -> Result<
     let like = NewPassword {
         escrow: args.deliver.escrow(args.no_escrow),
         iterations: args.costs.pbkdf2_iterations,
+        remark: args.deliver.remark(),
     };
     let begun = volume.begin_rotation(keystore, args.id.as_deref(), like)?;
-    log(
-        keystore,
-        volume,
-        "key rotate",
-        &begun.new,
-        "added, disclosed",
-    )?;
-    outln!("Replaces:           {}", uuid::text(&begun.old))?;
-    let sheet = Sheet {
-        volume: volume.place().path(),
-        header: volume.header(),
-        id: &begun.new,
-        password: &begun.password,
-    };
-    args.deliver.print(&sheet)?;
-    args.deliver.write(&sheet)?;
-    Ok(volume.delivered(keystore, &begun.new)?)
+    let said = "added, disclosed";
+    let handed = log(keystore, volume, "key rotate", &begun.new, said)
+        .and_then(|()| outln!("Replaces:           {}", uuid::text(&begun.old)))
+        .and_then(|()| {
+            args.deliver.hand_over(&Sheet {
+                volume: volume.place().path(),
+                header: volume.header(),
+                id: &begun.new,
+                password: &begun.password,
+            })
+        });
+    or_take_back(keystore, volume, &begun.new, handed)?;
+    volume.delivered(keystore, &begun.new)?;
+    message::unkept(volume);
+    Ok(())
 }
 
 /// A drill may have proven it already; else it is typed.

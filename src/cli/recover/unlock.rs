@@ -57,7 +57,7 @@ pub fn unlock(locked: &Locked, what: &What, keystore: Option<&Keystore>) -> Resu
 
 fn by_passphrase(locked: &Locked, what: &What) -> Result<Volume> {
     let typed = ask::passphrase(what.fd, "passphrase")?;
-    Ok(locked.unlock(Credential::Passphrase(typed.bytes()))?)
+    Ok(locked.unlock_passphrase(typed.bytes())?)
 }
 
 fn by_password(locked: &Locked, what: &What) -> Result<Volume> {
@@ -156,6 +156,7 @@ pub fn enrol(volume: &mut Volume, args: &RecoverArgs, common: &Common, due: Due)
             p.state = ProtectorState::RotateDue;
         }
     })?;
+    message::unkept(volume);
     let volume = volume.header();
     let used = |p: &Protector| p.id == password && p.state == ProtectorState::RotateDue;
     if due == Due::Told && volume.protectors().any(used) {

@@ -179,6 +179,8 @@ impl Run<'_> {
     ) -> Result<()> {
         let id = match self.tree.names.shape(entry.as_bytes()) {
             Shape::Reserved | Shape::Side => return Ok(()),
+            // Put aside, the service would take the folder for one that it no longer synchronises.
+            Shape::Alien if is_of_sync_service(entry.as_bytes()) => return Ok(()),
             Shape::Alien => {
                 let repaired = self.put_aside(handle, entry)?;
                 self.found(path, Problem::Alien(entry.as_bytes().into()), repaired);
@@ -376,6 +378,35 @@ impl Run<'_> {
         }
         Err(Error::NoSpace)
     }
+}
+
+/// Whether a backing entry is what a synchronisation service keeps in its folders for itself.
+fn is_of_sync_service(entry: &[u8]) -> bool {
+    const NAMES: [&str; 15] = [
+        ".stfolder",
+        ".stversions",
+        ".stignore",
+        ".dropbox",
+        ".dropbox.attr",
+        ".dropbox.cache",
+        ".owncloudsync.log",
+        ".nextcloudsync.log",
+        ".sync_exclude.lst",
+        ".sync",
+        ".SyncArchive",
+        ".tmp.driveupload",
+        ".tmp.drivedownload",
+        "desktop.ini",
+        ".DS_Store",
+    ];
+    let journals: [&[u8]; 4] = [
+        b".sync_",
+        b"._sync_",
+        b".csync_journal.db",
+        b".stfolder.removed-",
+    ];
+    NAMES.iter().any(|name| name.as_bytes() == entry)
+        || journals.iter().any(|begin| entry.starts_with(begin))
 }
 
 fn damage_of(error: &Error) -> Option<Damage> {
