@@ -49,8 +49,12 @@ fn subject(
     Box::new(Mounted::new(point, Some(Box::new(remount))))
 }
 
+/// A directory with the mode that the oracle gives its root, whatever the umask of this run is.
 fn fresh(home: &TempDir) -> std::path::PathBuf {
-    tempfile::tempdir_in(home).expect("a directory").keep()
+    let made = tempfile::tempdir_in(home).expect("a directory").keep();
+    let mode = std::os::unix::fs::PermissionsExt::from_mode(0o755);
+    std::fs::set_permissions(&made, mode).expect("chmod");
+    made
 }
 
 #[test]

@@ -196,17 +196,18 @@ fn varied(at: &Path) {
             crate::model::rng::Rng::bytes(index as u64 + 1, index * 4063),
         )
         .expect("write");
-        fs::set_permissions(
-            &path,
-            fs::Permissions::from_mode([0o644, 0o600, 0o751, 0o4755, 0o444][index]),
-        )
-        .expect("chmod");
         if index % 2 == 0 {
             let value = vec![b'v'; index * 100];
             let flags = rustix::fs::XattrFlags::empty();
             rustix::fs::setxattr(&path, "user.program", &value, flags).expect("setxattr");
             fs::hard_link(&path, at.join(format!("deep/er/link {index}"))).expect("link");
         }
+        // Last: only root may give a file of mode 0444 an attribute.
+        fs::set_permissions(
+            &path,
+            fs::Permissions::from_mode([0o644, 0o600, 0o751, 0o4755, 0o444][index]),
+        )
+        .expect("chmod");
         symlink(name, at.join(format!("deep/er/still/to {index}"))).expect("symlink");
     }
     symlink("/nowhere/".repeat(300), at.join("dangling")).expect("symlink");
