@@ -172,7 +172,7 @@ fn mount(args: &MountArgs, common: &Common, by_hand: Option<ByHand<'_>>) -> Resu
         None => None,
     };
     let code = fuse::daemon::run(args.foreground, log, |ready| {
-        match serve(args, keystore.as_ref(), by_hand, &point, &options, ready) {
+        match serve(args, keystore.as_ref(), by_hand, point, &options, ready) {
             Ok(()) => 0,
             Err(error) => {
                 message::error(&error);
@@ -197,7 +197,7 @@ fn serve(
     args: &MountArgs,
     keystore: Option<&Keystore>,
     by_hand: Option<ByHand<'_>>,
-    point: &fuse::Point,
+    point: fuse::Point,
     options: &fuse::MountOptions,
     ready: fuse::daemon::Ready,
 ) -> Result<()> {

@@ -153,7 +153,7 @@ fn lock_memory() {
 #[derive(Debug)]
 pub struct Service<'a> {
     /// Where to mount it.
-    pub point: &'a Point,
+    pub point: Point,
     /// How.
     pub options: &'a MountOptions,
     /// What commands are told about it.
@@ -201,7 +201,8 @@ fn mount_and_serve(
         about,
         unmounter,
     } = service;
-    let session = Session::mount(point, options, Arc::clone(&unmounter))?;
+    let session = Session::mount(&point, options, Arc::clone(&unmounter))?;
+    let point = point.into_path();
     let signals = Signals::block(&[Signal::TERM, Signal::INT, Signal::HUP, Signal::USR1]);
     let signals = signals.map_err(Error::Serve)?;
     let device = session.device();
@@ -224,7 +225,7 @@ fn mount_and_serve(
         .spawn(move || answering.answer(&signals))
         .map_err(Error::Serve)?;
     ready().map_err(Error::Serve)?;
-    log::notice(format_args!("mounted on '{}'", printable(point.path())));
+    log::notice(format_args!("mounted on '{}'", printable(&point)));
     let served = session.run(file_system).map_err(Error::Serve);
     signalled.over.store(true, Ordering::Relaxed);
     let watchers = monitor.finish();

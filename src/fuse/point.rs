@@ -86,6 +86,11 @@ impl Point {
         link.is_ok_and(|path| path == self.path)
     }
 
+    /// Closes the directory, which would count as a user of the mount, and keeps the path.
+    pub fn into_path(self) -> PathBuf {
+        self.path
+    }
+
     /// Its path: absolute and without symbolic links. For messages, and to find the mount in the table of mounts.
     pub fn path(&self) -> &Path {
         &self.path
