@@ -9,9 +9,9 @@ pub mod fuse;
 pub mod harden;
 #[allow(unsafe_code)]
 pub mod interrupt;
-pub mod locks;
 #[allow(unsafe_code)]
 pub mod lock;
+pub mod locks;
 pub mod log;
 pub mod mountinfo;
 #[allow(unsafe_code)]
