@@ -10,6 +10,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
+use rustix::event::{PollFd, PollFlags};
 use rustix::process::Pid;
 
 use super::encode;
@@ -26,6 +27,8 @@ pub(super) struct Ending {
     stopped: AtomicBool,
     /// The threads that read requests now.
     workers: Mutex<Vec<Pid>>,
+    /// No worker runs any more.
+    over: AtomicBool,
     /// Held while a postponed request waits for pages that the workers have to take.
     pub(super) waiting: Mutex<()>,
     /// What is being served, and a descriptor for notifications.
@@ -50,7 +53,23 @@ impl Ending {
 
     /// Call when no worker runs any more: the last descriptor of the connection must not be left here.
     pub(super) fn served(&self) {
+        self.over.store(true, Ordering::Release);
         self.served.lock().take();
+    }
+
+    /// Returns true while the kernel keeps the session's connection, and with it its device number. Once the last mount
+    /// is gone, the number may be that of another volume's mount, which must not be touched.
+    pub(super) fn owns_device(&self) -> bool {
+        if self.over.load(Ordering::Acquire) {
+            return false;
+        }
+        let served = self.served.lock();
+        served.as_ref().is_none_or(|(_, device)| {
+            let mut fds = [PollFd::new(device, PollFlags::empty())];
+            let now = rustix::event::Timespec::default();
+            let polled = rustix::event::poll(&mut fds, Some(&now));
+            polled.is_ok() && !fds[0].revents().contains(PollFlags::ERR)
+        })
     }
 
     /// A thread begins to read requests.

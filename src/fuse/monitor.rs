@@ -185,7 +185,11 @@ impl State {
     /// Detaches the mount, in a thread: the kernel may have much to write first.
     fn detach_for(&self, mut client: UnixStream) {
         let (unmounter, device) = (Arc::clone(&self.watched.unmounter), self.watched.device);
+        let ending = Arc::clone(&self.watched.ending);
         let detach = move || {
+            if !ending.owns_device() {
+                return;
+            }
             if let Err(why) = unmounter.detach(device, false) {
                 log::error(format_args!("still serving: {why}"));
                 let _ = client.write_all(&[BUSY]);

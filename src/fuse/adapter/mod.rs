@@ -31,10 +31,11 @@ impl Failure {
         match self {
             // The kernel takes 1 to 511 and would leave the request pending for any other.
             Self::Fs(error) => match error.errno() {
-                // A backing store that is itself served over a connection says these when it is gone. From a FUSE mount
-                // they mean that its daemon is, and whoever hears them unmounts it.
+                // ext4 and xfs say EBADMSG and EUCLEAN where metadata of theirs is damaged. A backing store that is
+                // itself served over a connection says the other two when it is gone; from a FUSE mount they mean that
+                // its daemon is, and whoever hears them unmounts it. To a program all of these are I/O errors.
                 errno
-                    if [E::NOTCONN, E::CONNABORTED]
+                    if [E::BADMSG, E::UCLEAN, E::NOTCONN, E::CONNABORTED]
                         .map(E::raw_os_error)
                         .contains(&errno) =>
                 {
