@@ -1,12 +1,12 @@
 //! `cryptfs backup`: a consistent copy of an image, mounted or not.
 use super::keeper::{self, Keeper, Kept};
 use super::progress::{Bar, Scaled};
-use super::{Common, Error, Result, message};
+use super::{Code, Common, Error, Result, message};
 use crate::image::{HOLDER, Image, layout};
 use crate::printable::printable;
 use crate::recover::{self, How};
 use crate::volume::same_disk::{SameDisk, same_disk};
-use crate::volume::{Access, Place, Volume};
+use crate::volume::{self, Access, Place, Volume};
 use clap::Args;
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
@@ -29,7 +29,8 @@ pub struct BackupArgs {
 pub fn run(args: &BackupArgs, common: &Common) -> Result<ExitCode> {
     let keystore = common.keystore()?;
     let Kept { volume, keeper } = keeper::open(&args.volume, &keystore)?;
-    let place = volume.begin_backup(&args.dest, args.update)?;
+    let place = volume.begin_backup(&args.dest, args.update);
+    let place = place.map_err(|error| occupied(args, error))?;
     let _lock = place.lock(Access::ReadWrite)?;
     if same_disk(place.as_fd(), volume.place().as_fd()) == SameDisk::Same {
         message::warning("the backup lies on the disk that it is to help with: move it elsewhere");
@@ -56,6 +57,23 @@ pub fn run(args: &BackupArgs, common: &Common) -> Result<ExitCode> {
         printable(&args.dest)
     ));
     Ok(ExitCode::SUCCESS)
+}
+
+/// A file that is there already may be an earlier backup.
+fn occupied(args: &BackupArgs, error: volume::Error) -> Error {
+    match error {
+        volume::Error::NotEmpty(path) => Error::told(
+            Code::Place,
+            format!("{} is not empty", printable(&path)),
+            &format!(
+                "if it is an earlier backup of this image, bring it up to date with cryptfs backup \
+                 --update {} {}; else name a file that does not exist",
+                message::typed(&args.volume),
+                message::typed(&args.dest)
+            ),
+        ),
+        other => other.into(),
+    }
 }
 
 fn copy(volume: &Volume, keeper: &Keeper, place: &Place, after: u64) -> Result<u64> {

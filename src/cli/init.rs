@@ -9,7 +9,7 @@ use crate::volume::audit::{AuditLog, Event};
 use crate::volume::header::NameEncoding;
 use crate::volume::keystore::Protection;
 use crate::volume::same_disk::tears_units;
-use crate::volume::{CreateOptions, Keystore, Site, Volume, create, date, kit, uuid};
+use crate::volume::{CreateOptions, Created, Keystore, Site, Volume, create, date, kit, uuid};
 use crate::{directory, image, recover};
 use clap::{Args, ValueEnum};
 use std::path::PathBuf;
@@ -141,10 +141,30 @@ pub fn run(args: &InitArgs, common: &Common) -> Result<ExitCode> {
     let log = AuditLog::of(&keystore);
     log.probe()?;
     let mut made = create(&args.volume, &args.options(), &keystore)?;
-    if let Err(error) = format(&made.volume) {
+    // A volume whose password nobody got would be one that nobody can recover: it is taken back.
+    let handed_over =
+        format(&made.volume).and_then(|()| hand_over(args, &mut made, &keystore, &log));
+    if let Err(error) = handed_over {
         made.discard(&keystore);
         return Err(error);
     }
+    warn_about_disks(&made.volume, &keystore);
+    if !args.quiet {
+        let path = message::typed(&args.volume);
+        message::hint(format_args!(
+            "mount it with cryptfs mount {path} MOUNTPOINT"
+        ));
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Logs the new volume, and gives the person its recovery password in every form that was asked for.
+fn hand_over(
+    args: &InitArgs,
+    made: &mut Created,
+    keystore: &Keystore,
+    log: &AuditLog,
+) -> Result<()> {
     let event = Event {
         action: "init",
         volume: &made.volume.header().uuid,
@@ -155,11 +175,7 @@ pub fn run(args: &InitArgs, common: &Common) -> Result<ExitCode> {
             "created, disclosed"
         },
     };
-    let logged = log.append_sealed(&made.volume.audit_key(), &event);
-    if let Err(error) = logged {
-        made.discard(&keystore);
-        return Err(error.into());
-    }
+    log.append_sealed(&made.volume.audit_key(), &event)?;
     let header = made.volume.header();
     let sheet = Sheet {
         volume: made.volume.place().path(),
@@ -187,20 +203,13 @@ pub fn run(args: &InitArgs, common: &Common) -> Result<ExitCode> {
         // Shown: from now on the volume no longer asks to have its password exported.
         let id = made.password_id;
         made.volume
-            .annotate(Some(&keystore), &id, |p| p.exported = date::now())?;
+            .annotate(Some(keystore), &id, |p| p.exported = date::now())?;
     }
     if let Some(path) = &args.kit {
         let bytes = kit::write(made.volume.header_bytes());
         super::kit::write_new(path, &bytes, made.volume.place().owner())?;
     }
-    warn_about_disks(&made.volume, &keystore);
-    if !args.quiet {
-        let path = message::typed(&args.volume);
-        message::hint(format_args!(
-            "mount it with cryptfs mount {path} MOUNTPOINT"
-        ));
-    }
-    Ok(ExitCode::SUCCESS)
+    Ok(())
 }
 
 /// Makes the file system.

@@ -1,7 +1,7 @@
 //! `cryptfs resize`: another size for an image.
 use super::keeper::{self, Keeper, Kept};
 use super::progress::{Bar, Scaled};
-use super::{Code, Common, Error, Result};
+use super::{Code, Common, Error, Result, message};
 use crate::fs;
 use crate::image::layout::{self, PAGE};
 use crate::printable::printable;
@@ -32,7 +32,14 @@ pub fn run(args: &ResizeArgs, common: &Common) -> Result<ExitCode> {
     let new = match (args.size, volume.place().is_device()) {
         (Some(size), false) => size / PAGE as u64 * PAGE as u64,
         (None, true) => file / PAGE as u64 * PAGE as u64,
-        (None, false) => return Err(crate::volume::Error::NoSize.into()),
+        (None, false) => {
+            let path = message::typed(&args.volume);
+            return Err(Error::told(
+                Code::Usage,
+                "an image file needs a size",
+                &format!("say how large it is to be, as in cryptfs resize {path} 20G"),
+            ));
+        }
         (Some(_), true) => return Err(crate::volume::Error::DeviceSize.into()),
     };
     if !(layout::SMALLEST..=layout::LARGEST).contains(&layout::pages(new)) {

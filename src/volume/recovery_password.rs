@@ -230,7 +230,7 @@ fn run_of_groups(text: &str, wanted: usize) -> Option<&str> {
         let separator = is_separator(c);
         if digits == DIGITS && !broken && (separator || is_quote(c)) {
             groups += 1;
-            if groups == wanted {
+            if groups == wanted && !begins_with_group(&text[at..]) {
                 return Some(&text[start..at]);
             }
         } else if digits > 0 {
@@ -244,6 +244,12 @@ fn run_of_groups(text: &str, wanted: usize) -> Option<&str> {
         broken = !separator && !is_quote(c);
     }
     None
+}
+
+/// Returns true if another group follows: then it cannot be told which of them are meant.
+fn begins_with_group(text: &str) -> bool {
+    let rest = text.trim_start_matches(is_separator).chars();
+    rest.take_while(|c| digit(*c).is_some()).count() == DIGITS
 }
 
 fn is_quote(c: char) -> bool {

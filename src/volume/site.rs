@@ -137,7 +137,7 @@ fn has_header(place: &Place) -> bool {
 fn empty(root: BorrowedFd<'_>) {
     let _ = durable::remove(root, PRIMARY);
     if let Ok(meta) = durable::open_dir(root, META, false) {
-        for name in ["header.1", "header.2", "lock", HEADER_LOCK] {
+        for name in ["header.1", "header.2", "lock", "session", HEADER_LOCK] {
             let _ = durable::remove(&meta, name);
         }
         let _ = fs::unlinkat(root, META, AtFlags::REMOVEDIR);

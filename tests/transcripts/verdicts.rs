@@ -102,3 +102,45 @@ fn a_volume_whose_password_nobody_has_seen_is_not_forgotten() {
         .says(&["RecoveryPassword"]);
     bench.cryptfs(&["forget", &id], &id).says(&["is forgotten"]);
 }
+
+/// Nobody got the recovery password: the volume must not stay as if somebody had.
+#[test]
+fn a_volume_whose_password_could_not_be_printed_is_taken_back() {
+    let bench = Bench::empty();
+    let cryptfs = env!("CARGO_BIN_EXE_cryptfs");
+    fs::create_dir(bench.path("empty")).expect("mkdir");
+    for volume in ["new", "empty", "--image --size 16M v.img"] {
+        let line = format!("{cryptfs} init --pbkdf2-iterations 1000 {volume} >/dev/full");
+        let said = bench.run(std::path::Path::new("/bin/sh"), &["-c", &line], "");
+        said.fails(1, &["No space left"]);
+    }
+    assert!(!bench.path("new").exists() && !bench.path("v.img").exists());
+    assert_eq!(
+        fs::read_dir(bench.path("empty")).expect("readdir").count(),
+        0
+    );
+    let kept = fs::read_dir(bench.path("keys")).expect("readdir").flatten();
+    let kept: Vec<_> = kept.map(|entry| entry.file_name()).collect();
+    let of_volumes = |name: &&std::ffi::OsString| *name != "id" && *name != "audit.log";
+    assert_eq!(kept.iter().filter(of_volumes).count(), 0, "{kept:?}");
+}
+
+#[test]
+fn hints_of_image_commands_work_when_followed() {
+    let bench = Bench::empty();
+    bench.init(&["--image", "--size", "16M", "v.img"]).says(&[]);
+    bench
+        .cryptfs(&["resize", "v.img"], "")
+        .fails(64, &["cryptfs resize v.img 20G"]);
+    bench
+        .cryptfs(&["resize", "v.img", "20M"], "")
+        .says(&["20971520 bytes now"]);
+    bench
+        .cryptfs(&["backup", "v.img", "copy.img"], "")
+        .says(&["written to"]);
+    let again = bench.cryptfs(&["backup", "v.img", "copy.img"], "");
+    again.fails(16, &["cryptfs backup --update v.img copy.img"]);
+    bench
+        .cryptfs(&["backup", "--update", "v.img", "copy.img"], "")
+        .says(&["written to"]);
+}
