@@ -256,7 +256,7 @@ fn fuse_code(error: &crate::fuse::Error) -> Code {
         F::Unclean(_) | F::RemountRights(_) | F::Mount(..) | F::Unmount(..) | F::Path(..) => {
             Code::Failure
         }
-        F::Serve(_) | F::Close(_) => Code::Failure,
+        F::Serve(_) | F::Lost(_) | F::Close(_) => Code::Failure,
     }
 }
 

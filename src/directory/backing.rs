@@ -265,10 +265,10 @@ impl Backing {
         Ok(())
     }
 
-    /// Makes everything durable.
-    pub fn sync_all(&self, root: BorrowedFd<'_>) -> Result<()> {
-        let opened = self.read_dir(root)?;
-        retry(|| fs::syncfs(&opened))?;
+    /// Makes everything durable that lies in the file system of an open directory. Fails if anything could not be written since
+    /// the directory was opened, or since the last call with it.
+    pub fn sync_all(&self, opened: BorrowedFd<'_>) -> Result<()> {
+        retry(|| fs::syncfs(opened))?;
         self.note(|| Ok(Op::SyncAll));
         Ok(())
     }

@@ -180,10 +180,16 @@ pub fn serve(
     let served = mount_and_serve(&file_system, service, ready);
     let closed = file_system.close().map_err(Error::Close);
     let (watchers, served) = served?;
+    // One does not hide the other: each may be the reason why something is lost.
+    for error in [&served, &closed]
+        .into_iter()
+        .filter_map(|end| end.as_ref().err())
+    {
+        log::error(format_args!("{error}"));
+    }
     let end = served.and(closed);
-    match &end {
-        Ok(()) => log::notice(format_args!("unmounted from '{}'", printable(&point))),
-        Err(error) => log::error(format_args!("{error}")),
+    if end.is_ok() {
+        log::notice(format_args!("unmounted from '{}'", printable(&point)));
     }
     watchers.tell(end.is_ok());
     end
@@ -226,7 +232,7 @@ fn mount_and_serve(
         .map_err(Error::Serve)?;
     ready().map_err(Error::Serve)?;
     log::notice(format_args!("mounted on '{}'", printable(&point)));
-    let served = session.run(file_system).map_err(Error::Serve);
+    let served = session.run(file_system);
     signalled.over.store(true, Ordering::Relaxed);
     let watchers = monitor.finish();
     if options.stats {

@@ -84,6 +84,9 @@ pub enum Error {
     /// Requests cannot be read any more.
     #[error("cannot serve requests: {0}")]
     Serve(#[source] io::Error),
+    /// The volume refused data that programs had written before they could be told.
+    #[error("data that was written to {} could not be stored and is lost", plural(*.0))]
+    Lost(usize),
     /// The end of the session could not be written.
     #[error("cannot close the volume: {0}")]
     Close(#[source] crate::fs::Error),
@@ -129,9 +132,17 @@ impl Error {
             Self::Unwatched(_) => "wait until cryptfs status says that the volume is not mounted",
             Self::RemountRights(_) => "unmount it, and mount it again with these options",
             Self::Mount(..) | Self::Unmount(..) | Self::Path(..) | Self::Serve(_) => return None,
+            Self::Lost(_) => "the log has the reason at the time; write these files again",
             Self::Close(_) => "cryptfs check looks for damage",
         };
         Some(hint.to_owned())
+    }
+}
+
+fn plural(files: usize) -> String {
+    match files {
+        1 => "a file".to_owned(),
+        files => format!("{files} files"),
     }
 }
 

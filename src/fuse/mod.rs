@@ -20,6 +20,7 @@ mod ending;
 mod error;
 mod fusermount;
 mod late;
+mod lost;
 mod monitor;
 pub mod mountpoint;
 mod mtimes;

@@ -37,11 +37,14 @@ pub fn unmount(point: &Path) -> Result<(), Error> {
     if !is_ours(&mount) && !matches!(daemon, Ok(Some(_))) {
         return Err(Error::Foreign(point.clone()));
     }
+    // A daemon that died has not stored what the kernel, and an image, had not made durable yet.
+    let died = is_dead(point) && !mount.has_option("ro");
     detach_if_dead(point)?;
     if mount_at(point).is_ok_and(|now| now == Some(mount)) {
         detach_or_name(point)?;
     }
     match daemon {
+        Ok(None) if died => Err(Error::Unclean(point.clone())),
         Ok(None) => Ok(()),
         Ok(Some(mut daemon)) => end(&mut daemon, point),
         Err(_) => Err(Error::Unwatched(point.clone())),

@@ -14,6 +14,7 @@ use super::contact::Device;
 use super::counters::Counters;
 use super::ending::Ending;
 use super::late::Late;
+use super::lost::Lost;
 use super::mtimes::Mtimes;
 use super::point::Point;
 use super::unmounter::Unmounter;
@@ -139,8 +140,9 @@ impl Session {
     /// Serves until it is unmounted or ended.
     ///
     /// # Errors
-    /// No worker could start, or one could not read requests any more.
-    pub fn run(mut self, file_system: &Arc<dyn FileSystem>) -> io::Result<()> {
+    /// No worker could start, or one could not read requests any more; or data that a program had written was refused and is
+    /// lost.
+    pub fn run(mut self, file_system: &Arc<dyn FileSystem>) -> Result<(), Error> {
         let Some(session) = &self.session else {
             return Ok(());
         };
@@ -149,17 +151,18 @@ impl Session {
         let clones = clones
             .iter()
             .map(|clone| clone.as_ref().map_or(first, AsFd::as_fd));
-        self.ending
-            .serving(file_system, first.try_clone_to_owned()?);
+        let notifier = first.try_clone_to_owned().map_err(Error::Serve)?;
+        self.ending.serving(file_system, notifier);
         let shared = Shared {
             file_system: &**file_system,
             mtimes: Mtimes::default(),
+            lost: Lost::default(),
             setxattr_ext: self.setxattr_ext,
             counters: &self.counters,
             ending: &self.ending,
         };
         crate::sys::process::share_heap();
-        let ended = std::thread::scope(|scope| {
+        let ended: io::Result<()> = std::thread::scope(|scope| {
             let (postpone, postponed) = std::sync::mpsc::channel();
             let shared = &shared;
             let late = move || Late::new(shared).run(&postponed);
@@ -183,12 +186,20 @@ impl Session {
         for (node, mtime) in shared.mtimes.all() {
             shared.restore_mtime(node, mtime);
         }
+        for node in shared.lost.files() {
+            shared.drop_if_unlinked(node);
+        }
+        let lost = shared.lost.files().len();
         if ended.is_ok() {
             // Closes the connection: where it is still mounted, files can no longer be reached.
             self.session = None;
             self.threads = 0;
         }
-        ended
+        ended.map_err(Error::Serve)?;
+        match lost {
+            0 => Ok(()),
+            files => Err(Error::Lost(files)),
+        }
     }
 }
 

@@ -11,6 +11,7 @@ use super::adapter::{Call, Failure, Outcome};
 use super::counters::Counters;
 use super::ending::Ending;
 use super::late::Postponed;
+use super::lost::Lost;
 use super::mtimes::Mtimes;
 use super::wire::{Reader, Reply, RequestBuffer};
 use crate::fs::{self, Entry, FileSystem, NodeId, SetAttr, SetTime, Time};
@@ -23,6 +24,7 @@ pub(super) const MAX_IO: u32 = 1 << 20;
 pub(super) struct Shared<'a> {
     pub(super) file_system: &'a dyn FileSystem,
     pub(super) mtimes: Mtimes,
+    pub(super) lost: Lost,
     pub(super) setxattr_ext: bool,
     pub(super) counters: &'a Counters,
     pub(super) ending: &'a Ending,
@@ -146,6 +148,18 @@ impl Shared<'_> {
             entry.attr.mtime = mtime;
         }
         entry
+    }
+
+    /// Forgets what was refused of a file that has no name any more: nobody can miss it.
+    pub(super) fn drop_if_unlinked(&self, node: NodeId) {
+        if self.lost.has(node)
+            && self
+                .file_system
+                .getattr(node)
+                .is_ok_and(|attr| attr.nlink == 0)
+        {
+            self.lost.gone(node);
+        }
     }
 
     /// Sets a file's time of modification to what the kernel has.

@@ -168,8 +168,7 @@ impl Store {
         let done = change(&mut one);
         match done {
             Ok(_) => one.finish(&mut self.touched.lock()),
-            Err(_) if one.take_back().is_err() => self.failed.store(true, Relaxed),
-            Err(_) => {}
+            Err(_) => one.take_back().unwrap_or_else(|error| self.fail(&error)),
         }
         done
     }

@@ -5,6 +5,7 @@ mod daemon;
 mod features;
 mod hidden;
 mod layers;
+mod lost;
 mod model;
 mod requests;
 pub mod served;

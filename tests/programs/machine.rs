@@ -186,6 +186,13 @@ impl Disk {
         Self::of(bytes, "mkfs.btrfs", &["-q"], "btrfs")
     }
 
+    /// A new ext4 on a medium that has less space than it claims: what is written beyond that fails when the kernel writes it
+    /// out, as on a disk that dies. So it does once [`Disk::wear_out`] was called.
+    pub fn failing(bytes: u64, room: u64) -> Option<Self> {
+        let how = ["-q", "-m0", "-O", "^has_journal"]; // whose failure would make it read-only
+        Self::made(bytes, Some(room), ("mkfs.ext4", &how), "ext4")
+    }
+
     /// A new exFAT, which has no holes; the kernel's or exfat-fuse.
     pub fn exfat(bytes: u64) -> Option<Self> {
         let kernel = std::fs::read_to_string("/proc/filesystems").unwrap_or_default();
@@ -197,11 +204,28 @@ impl Disk {
     }
 
     fn of(bytes: u64, mkfs: &str, how: &[&str], kind: &str) -> Option<Self> {
+        Self::made(bytes, None, (mkfs, how), kind)
+    }
+
+    fn made(
+        bytes: u64,
+        room: Option<u64>,
+        (mkfs, how): (&str, &[&str]),
+        kind: &str,
+    ) -> Option<Self> {
         if !needs::root("a disk of its own") || !needs::program(mkfs) {
             return None;
         }
         let home = tempfile::tempdir().expect("a directory");
-        let medium = home.path().join("medium");
+        let below = home.path().join("below");
+        std::fs::create_dir(&below).expect("mkdir");
+        if let Some(room) = room {
+            let size = format!("size={room}");
+            run(Command::new("mount")
+                .args(["-t", "tmpfs", "-o", &size, "tmpfs"])
+                .arg(&below));
+        }
+        let medium = below.join("medium");
         let disk = Self { home, medium };
         let file = std::fs::File::create(&disk.medium).expect("create");
         file.set_len(bytes).expect("set the length");
@@ -231,6 +255,21 @@ impl Disk {
         run(Command::new("mount").args(["-o", &how]).arg(self.path()));
     }
 
+    /// Uses up the space that the medium still has: see [`Disk::failing`].
+    pub fn wear_out(&self) {
+        let mut ballast = std::fs::File::create(self.ballast()).expect("create");
+        while std::io::Write::write_all(&mut ballast, &[0; 4096]).is_ok() {}
+    }
+
+    /// Gives it back.
+    pub fn mend(&self) {
+        std::fs::remove_file(self.ballast()).expect("remove");
+    }
+
+    fn ballast(&self) -> PathBuf {
+        self.medium.with_file_name("ballast")
+    }
+
     /// Takes the medium out: what is in no cache cannot be read any more, and nothing can be written.
     pub fn lose(&self) {
         let medium = std::fs::File::options().write(true).open(&self.medium);
@@ -244,11 +283,9 @@ impl Disk {
 
 impl Drop for Disk {
     fn drop(&mut self) {
-        let mut umount = Command::new("umount");
-        let _ = umount
-            .arg("-l")
-            .arg(self.path())
-            .stderr(Stdio::null())
-            .status();
+        for place in [self.path(), self.home.path().join("below")] {
+            let mut umount = Command::new("umount");
+            let _ = umount.arg("-l").arg(place).stderr(Stdio::null()).status();
+        }
     }
 }

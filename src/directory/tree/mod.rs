@@ -69,6 +69,10 @@ pub struct Directory {
     next_handle: AtomicU64,
     /// The volume's own directory, `.cryptfs`.
     own: OwnedFd,
+    /// The backing directory, open since the session began: the kernel reports each failed write of its file system once for
+    /// each descriptor, so one opened later would miss those that another program has already been told of. `None` when
+    /// nothing may be changed.
+    whole: Option<OwnedFd>,
     long_targets: link::LongTargets,
     /// New objects may belong to others.
     as_root: bool,
@@ -101,6 +105,10 @@ impl Directory {
         if !options.read_only {
             session.begin(own.as_fd(), &backing, keys.session())?;
         }
+        let whole = match options.read_only {
+            true => None,
+            false => Some(backing.read_dir(root.as_fd())?),
+        };
         let stat = backing::stat(Object::Open(root.as_fd()))?;
         let long_targets = link::LongTargets::find(own.as_fd())?;
         Ok(Self {
@@ -111,6 +119,7 @@ impl Directory {
             listings: Mutex::default(),
             next_handle: AtomicU64::new(1),
             own,
+            whole,
             long_targets,
             as_root: rustix::process::geteuid().is_root(),
         })
@@ -420,9 +429,10 @@ impl FileSystem for Directory {
                 self.forget(node.id, 0); // which may have come meanwhile, and found it in use
             }
         }
-        Ok(self
-            .backing()
-            .sync_all(self.handle(&self.nodes.get(ROOT)?)?.as_fd())?)
+        match &self.whole {
+            Some(whole) => Ok(self.backing().sync_all(whole.as_fd())?),
+            None => Ok(()),
+        }
     }
 
     fn close(&self) -> Result<()> {

@@ -29,6 +29,7 @@ impl Call<'_> {
         if let Some(mtime) = self.shared.mtimes.of(node) {
             self.shared.restore_mtime(node, mtime);
         }
+        self.shared.drop_if_unlinked(node);
         self.fs.forget(node, count);
     }
 
@@ -54,6 +55,9 @@ impl Call<'_> {
     pub(super) fn setattr(&mut self) -> Answer {
         let set = changes(&SetattrIn::parse(&mut self.body)?);
         let attr = self.fs.setattr(self.node(), &set)?;
+        if let Some(size) = set.size {
+            self.shared.lost.settled(self.node(), &(size..u64::MAX));
+        }
         if set.mtime.is_some() {
             self.shared.mtimes.told(self.node());
         }

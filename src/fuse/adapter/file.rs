@@ -19,11 +19,20 @@ impl Call<'_> {
         let arg = WriteIn::parse(&mut self.body)?;
         let data = self.body.bytes(arg.size as usize)?;
         let kill_privileges = arg.write_flags & abi::WRITE_KILL_SUIDGID != 0;
-        if arg.write_flags & abi::WRITE_CACHE != 0 {
+        let cached = arg.write_flags & abi::WRITE_CACHE != 0;
+        if cached {
             self.modifies(self.node());
         }
+        let (node, lost) = (self.node(), &self.shared.lost);
+        let bytes = arg.offset..arg.offset.saturating_add(arg.size.into());
         self.fs
-            .write(self.node(), arg.fh, arg.offset, data, kill_privileges)?;
+            .write(node, arg.fh, arg.offset, data, kill_privileges)
+            .inspect_err(|error| {
+                if cached {
+                    lost.refused(node, bytes.clone(), error);
+                }
+            })?;
+        lost.settled(node, &bytes);
         Ok(encode::size_out(self.reply, arg.size)?)
     }
 

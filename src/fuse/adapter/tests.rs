@@ -7,6 +7,7 @@ use super::{Call, Outcome};
 use crate::fs::*;
 use crate::fuse::abi::{self, InHeader};
 use crate::fuse::counters::Counters;
+use crate::fuse::lost::Lost;
 use crate::fuse::mtimes::Mtimes;
 use crate::fuse::wire::{Reader, Reply};
 use crate::fuse::worker::Shared;
@@ -198,6 +199,7 @@ fn answer(opcode: u32, body: &[u8], capacity: usize) -> Option<(i32, Vec<u8>)> {
     let shared = Shared {
         file_system: &Yes,
         mtimes: Mtimes::default(),
+        lost: Lost::default(),
         setxattr_ext: true,
         counters: &Counters::new(0),
         ending: &crate::fuse::ending::Ending::default(),

@@ -9,6 +9,7 @@ use super::super::superblock::Superblock;
 use super::super::tree::Tree;
 use super::{CHANGE, Change, Gate, Store};
 use crate::fs::{Error, Result};
+use crate::sys::log;
 use std::sync::atomic::Ordering::Relaxed;
 
 /// Freed pages that are worth a commit of their own, so that they come back: a commit itself frees a few.
@@ -30,10 +31,7 @@ pub struct Durable {
 impl Store {
     /// Makes durable what was changed before the call, if anything was.
     pub fn sync(&self) -> Result<()> {
-        let wanted = {
-            let tree = self.tree();
-            tree.generation() - u64::from(!tree.changed())
-        };
+        let wanted = self.wanted();
         let mut durable = self.durable.lock(); // somebody else may be about to
         match durable.generation >= wanted {
             true => self.healthy(),
@@ -46,6 +44,9 @@ impl Store {
     pub fn idle(&self) -> Result<()> {
         let waiting = self.ground.space.lock().waiting();
         let mut durable = self.durable.lock();
+        // After a failure nothing can be done any more, and what was changed before it is lost: whoever closes the image must
+        // learn that.
+        self.healthy()?;
         let committed = match self.is_behind(&durable) || waiting > MANY_WAITING {
             true => self.commit_holding(&mut durable),
             false => Ok(()),
@@ -99,7 +100,22 @@ impl Store {
 
     /// Something is not in the tree of the newest superblock.
     fn is_behind(&self, durable: &Durable) -> bool {
-        self.tree().changed() || durable.generation > durable.superblocks[0]
+        self.wanted() > durable.superblocks[0]
+    }
+
+    /// The generation that has everything that was changed until now.
+    fn wanted(&self) -> u64 {
+        let tree = self.tree();
+        tree.generation() - u64::from(!tree.changed())
+    }
+
+    /// Ends all changes, because what the medium holds is not known any more.
+    pub(super) fn fail(&self, error: &Error) {
+        if !self.failed.swap(true, Relaxed) {
+            log::error(format_args!(
+                "the image could not be written, and is read-only from now on; the last changes are lost: {error}"
+            ));
+        }
     }
 
     fn healthy(&self) -> Result<()> {
@@ -131,7 +147,7 @@ impl Store {
             return Ok(false);
         }
         let flushed = pages.device.flush();
-        flushed.inspect_err(|_| self.failed.store(true, Relaxed))?;
+        flushed.inspect_err(|error| self.fail(error))?;
         durable.generation = record.generation;
         self.newest.store(record.generation, Relaxed);
         Ok(true)
@@ -178,7 +194,7 @@ impl Store {
             .flush()
             .and_then(|()| superblock.write(&self.ground.pages))
             .and_then(|tag| device.flush().map(|()| tag));
-        let tag = written.inspect_err(|_| self.failed.store(true, Relaxed))?;
+        let tag = written.inspect_err(|error| self.fail(error))?;
         *durable = Durable {
             generation: superblock.generation,
             superblocks: [superblock.generation, durable.superblocks[0]],
