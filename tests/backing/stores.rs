@@ -9,6 +9,13 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use tempfile::TempDir;
 
+/// Only root may let others in everywhere, which bindfs does unless it is told not to.
+fn bindfs_for_oneself() -> Command {
+    let mut bindfs = Command::new("bindfs");
+    bindfs.arg("--no-allow-other");
+    bindfs
+}
+
 /// A store mounted in a directory of its own.
 struct Store {
     home: TempDir,
@@ -30,7 +37,7 @@ impl Store {
     fn bindfs() -> Option<Self> {
         needs::program("bindfs").then(|| {
             let store = Self::new();
-            run(Command::new("bindfs").args([store.at("lower"), store.at("store")]));
+            run(bindfs_for_oneself().args([store.at("lower"), store.at("store")]));
             store
         })
     }
@@ -327,7 +334,7 @@ fn a_store_that_went_away_leaves_the_mount() {
         return;
     }
     let store = Store::new();
-    let mut bindfs = Command::new("bindfs");
+    let mut bindfs = bindfs_for_oneself();
     bindfs
         .arg("-f")
         .args([store.at("lower"), store.at("store")]);
