@@ -113,6 +113,81 @@ fn a_listing_survives_changes() {
     }
 }
 
+/// Renames every entry as soon as it is listed, under a name that comes behind all others where the store has it so; twice, so that
+/// its first name is there again.
+#[test]
+fn a_walk_that_renames_what_it_finds_ends() {
+    const COUNT: usize = 400;
+    for kind in ALL {
+        let home = tempfile::tempdir().expect("a directory");
+        kind.create(home.path());
+        let fs = kind.open(home.path(), false).expect("open the volume");
+        let (mut rng, mut number) = (Rng::new(9), 0);
+        let stable: Vec<OsString> = (0..COUNT)
+            .map(|_| make(&*fs, &mut rng, &mut number, "stable"))
+            .collect();
+        (0..COUNT).for_each(|_| drop(make(&*fs, &mut rng, &mut number, "f")));
+        let handle = fs.opendir(ROOT).expect("opendir");
+        for _ in 0..2 {
+            let (mut seen, mut offset, mut steps) = (HashMap::new(), 0, 0);
+            loop {
+                let mut now = HashMap::new();
+                let Some(next) = part(&*fs, handle, offset, 1, &mut now) else {
+                    break;
+                };
+                offset = next;
+                steps += 1;
+                assert!(steps < 20 * COUNT, "{}: the walk does not end", kind.name());
+                for name in now.into_keys() {
+                    if name.as_bytes().starts_with(b"f") {
+                        let rename = |from: &OsStr, to: &OsStr| {
+                            let renamed = fs.rename((ROOT, from), (ROOT, to), Rename::NoReplace);
+                            renamed.expect("rename");
+                        };
+                        rename(&name, OsStr::new("temporary"));
+                        rename(OsStr::new("temporary"), &name);
+                    }
+                    *seen.entry(name).or_default() += 1;
+                }
+            }
+            for name in &stable {
+                assert_eq!(seen.get(name), Some(&1), "{}: {name:?}", kind.name());
+            }
+        }
+        fs.releasedir(ROOT, handle);
+        fs.close().expect("close");
+    }
+}
+
+/// A place in a listing means the same after a remount.
+#[test]
+fn a_listing_goes_on_after_a_remount() {
+    for kind in ALL {
+        let home = tempfile::tempdir().expect("a directory");
+        kind.create(home.path());
+        let fs = kind.open(home.path(), false).expect("open the volume");
+        let (mut rng, mut number) = (Rng::new(3), 0);
+        let stable: Vec<OsString> = (0..300)
+            .map(|_| make(&*fs, &mut rng, &mut number, "stable"))
+            .collect();
+        let handle = fs.opendir(ROOT).expect("opendir");
+        let mut seen = HashMap::new();
+        let mut offset = part(&*fs, handle, 0, 100, &mut seen).expect("a part");
+        fs.close().expect("close");
+        drop(fs);
+        let fs = kind.open(home.path(), false).expect("open the volume");
+        let handle = fs.opendir(ROOT).expect("opendir");
+        while let Some(next) = part(&*fs, handle, offset, 7, &mut seen) {
+            offset = next;
+            let name = make(&*fs, &mut rng, &mut number, "f");
+            remove(&*fs, &name);
+        }
+        let once = |name: &OsString| seen.get(name) == Some(&1);
+        assert!(stable.iter().all(once), "{}", kind.name());
+        fs.close().expect("close");
+    }
+}
+
 fn is_ours(name: &OsStr) -> bool {
     let name = name.as_bytes();
     name == b"."

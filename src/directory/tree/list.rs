@@ -1,4 +1,8 @@
 //! Listing directories: entries stream from the backing directory, whose cookies are the offsets.
+//!
+//! Where the backing file system puts a renamed entry behind the others, a program that renames what it reads would never come
+//! to the end. So once the directory has changed since its listing began, the rest is read into memory at once, and nothing that
+//! comes later is added to it.
 use super::super::name::Shape;
 use super::*;
 use rustix::fd::BorrowedFd;
@@ -16,6 +20,10 @@ pub struct Listing {
     read: VecDeque<Raw>,
     /// The offset of the first of `read`.
     at: u64,
+    /// When the directory was changed last, before the listing began.
+    changed: Time,
+    /// All of the rest is in `read`.
+    whole: bool,
 }
 
 /// An entry as it stands on the backing store.
@@ -27,20 +35,41 @@ struct Raw {
 }
 
 impl Listing {
+    fn new(fd: OwnedFd) -> Result<Self> {
+        Ok(Self {
+            changed: changed(&fd)?,
+            fd,
+            read: VecDeque::new(),
+            at: 0,
+            whole: false,
+        })
+    }
+
     fn seek(&mut self, offset: u64) -> Result<()> {
         if self.at != offset {
             rustix::fs::seek(&self.fd, SeekFrom::Start(offset))?;
             self.read.clear();
             self.at = offset;
+            self.whole = false;
+            if offset == 0 {
+                self.changed = changed(&self.fd)?;
+            }
         }
         Ok(())
     }
 
     /// Reads on when nothing is left; false at the end.
     fn fill(&mut self) -> Result<bool> {
-        if !self.read.is_empty() {
-            return Ok(true);
+        if self.read.is_empty() && !self.whole {
+            self.whole = changed(&self.fd)? != self.changed;
+            while self.read_some()? && self.whole {}
         }
+        Ok(!self.read.is_empty())
+    }
+
+    /// Reads as much as one call gives; false at the end.
+    fn read_some(&mut self) -> Result<bool> {
+        let before = self.read.len();
         let mut buffer = [MaybeUninit::uninit(); BUFFER];
         let mut raw = RawDir::new(&self.fd, &mut buffer);
         while let Some(entry) = raw.next() {
@@ -55,7 +84,7 @@ impl Listing {
                 break;
             }
         }
-        Ok(!self.read.is_empty())
+        Ok(self.read.len() > before)
     }
 
     fn take(&mut self) {
@@ -65,13 +94,15 @@ impl Listing {
     }
 }
 
+fn changed(dir: &OwnedFd) -> Result<Time> {
+    Ok(backing::time(
+        backing::stat(Object::Open(dir.as_fd()))?.stx_mtime,
+    ))
+}
+
 /// Calls with every backing name in a directory.
 pub fn for_each(backing: &Backing, dir: BorrowedFd<'_>, mut call: impl FnMut(&[u8])) -> Result<()> {
-    let mut listing = Listing {
-        fd: backing.read_dir(dir)?,
-        read: VecDeque::new(),
-        at: 0,
-    };
+    let mut listing = Listing::new(backing.read_dir(dir)?)?;
     while listing.fill()? {
         for entry in listing.read.drain(..) {
             call(entry.name.as_bytes());
@@ -83,11 +114,7 @@ pub fn for_each(backing: &Backing, dir: BorrowedFd<'_>, mut call: impl FnMut(&[u
 impl Directory {
     pub(super) fn open_listing(&self, node: &Arc<Node>) -> Result<Listing> {
         let handle = self.handle(node)?;
-        Ok(Listing {
-            fd: self.backing().read_dir(handle.as_fd())?,
-            read: VecDeque::new(),
-            at: 0,
-        })
+        Listing::new(self.backing().read_dir(handle.as_fd())?)
     }
 
     fn listing(&self, handle: Handle) -> Result<Arc<Mutex<Listing>>> {
