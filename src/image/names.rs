@@ -7,9 +7,6 @@ use super::store::Change;
 use crate::codec::{self, InodeRecord, NameRecord, PositionRecord, Stamp};
 use crate::fs::{Damage, Error, Kind, ROOT, Result};
 
-/// How deep directories may lie: a loop, which only someone with the key could make, must not hang.
-const DEEPEST: usize = 1 << 16;
-
 impl Change<'_> {
     /// The inode that a name means.
     pub fn find(&self, dir: u64, name: &[u8]) -> Result<Option<u64>> {
@@ -87,15 +84,28 @@ impl Change<'_> {
         }
     }
 
-    /// Whether `above` is `below` or one of its ancestors.
+    /// Whether `above` is `below` or one of its ancestors, however deep it lies. A loop, which only someone with the key could make,
+    /// is found by Brent's way: every place is compared with one that was met before, which is moved on at powers of two.
     pub fn is_or_above(&self, above: u64, mut below: u64) -> Result<bool> {
-        for _ in 0..DEEPEST {
-            if below == above || below == ROOT {
-                return Ok(below == above);
+        let (mut met, mut steps, mut limit) = (0, 0_u64, 1_u64);
+        while below != above && below != ROOT {
+            if below == met {
+                return Err(Damage::Malformed.into());
             }
+            if steps == limit {
+                (met, steps, limit) = (below, 0, limit.saturating_mul(2));
+            }
+            steps += 1;
             below = self.inode(below)?.dir()?.parent;
         }
-        Err(Damage::Malformed.into())
+        Ok(below == above)
+    }
+
+    /// The same for something that lies in `home`: it is above no directory unless it is one itself, and not above that where it
+    /// lies.
+    pub fn holds(&self, (ino, home): (u64, u64), below: u64) -> Result<bool> {
+        Ok(ino == below
+            || home != below && self.inode(ino)?.is_dir() && self.is_or_above(ino, below)?)
     }
 
     /// A directory that moved: its ".." and its parents' links follow. Anything that moved: its time of change.
