@@ -138,6 +138,8 @@ pub struct SetAttr {
     pub atime: Option<SetTime>,
     /// Last change of content.
     pub mtime: Option<SetTime>,
+    /// Last change of attributes, which the kernel keeps for regular files and tells. A volume that cannot store it does without.
+    pub ctime: Option<Time>,
     /// Clear set-user-ID and set-group-ID as a write by an unprivileged user does.
     pub kill_privileges: bool,
     /// The handle through which the size is set, if any.

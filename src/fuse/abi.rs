@@ -78,6 +78,7 @@ pub(super) mod fattr {
     pub(in super::super) const FH: u32 = 1 << 6;
     pub(in super::super) const ATIME_NOW: u32 = 1 << 7;
     pub(in super::super) const MTIME_NOW: u32 = 1 << 8;
+    pub(in super::super) const CTIME: u32 = 1 << 10;
     pub(in super::super) const KILL_SUIDGID: u32 = 1 << 11;
 }
 

@@ -183,8 +183,8 @@ impl Session {
             ends.into_iter().collect()
         });
         self.ending.served();
-        for (node, mtime) in shared.mtimes.all() {
-            shared.restore_mtime(node, mtime);
+        for (node, times) in shared.mtimes.all() {
+            shared.restore_times(node, times);
         }
         for node in shared.lost.files() {
             shared.drop_if_unlinked(node);

@@ -12,9 +12,9 @@ use super::counters::Counters;
 use super::ending::Ending;
 use super::late::Postponed;
 use super::lost::Lost;
-use super::mtimes::Mtimes;
+use super::mtimes::{Mtimes, Times};
 use super::wire::{Reader, Reply, RequestBuffer};
-use crate::fs::{self, Entry, FileSystem, NodeId, SetAttr, SetTime, Time};
+use crate::fs::{self, Entry, FileSystem, NodeId, SetAttr, SetTime};
 use crate::sys::log;
 
 /// Largest read and write; more than `/proc/sys/fs/fuse/max_pages_limit` allows by default would be cut by the kernel.
@@ -142,10 +142,10 @@ impl Shared<'_> {
 }
 
 impl Shared<'_> {
-    /// What was found, with the time of modification that the kernel has.
-    pub(super) fn with_mtime(&self, mut entry: Entry) -> Entry {
-        if let Some(mtime) = self.mtimes.of(entry.node) {
-            entry.attr.mtime = mtime;
+    /// What was found, with the times that the kernel has.
+    pub(super) fn with_times(&self, mut entry: Entry) -> Entry {
+        if let Some(times) = self.mtimes.of(entry.node) {
+            (entry.attr.mtime, entry.attr.ctime) = (times.mtime, times.ctime);
         }
         entry
     }
@@ -162,16 +162,16 @@ impl Shared<'_> {
         }
     }
 
-    /// Sets a file's time of modification to what the kernel has.
-    pub(super) fn restore_mtime(&self, node: NodeId, mtime: Time) {
+    /// Sets a file's times to what the kernel has, where they are not.
+    pub(super) fn restore_times(&self, node: NodeId, times: Times) {
         self.mtimes.told(node);
-        if self
-            .file_system
-            .getattr(node)
-            .is_ok_and(|attr| attr.mtime != mtime)
-        {
+        let Ok(attr) = self.file_system.getattr(node) else {
+            return;
+        };
+        if Times::of(&attr) != times {
             let set = SetAttr {
-                mtime: Some(SetTime::At(mtime)),
+                mtime: (attr.mtime != times.mtime).then_some(SetTime::At(times.mtime)),
+                ctime: Some(times.ctime),
                 ..SetAttr::default()
             };
             let _ = self.file_system.setattr(node, &set);

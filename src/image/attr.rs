@@ -24,7 +24,7 @@ impl Core {
         if let Some(size) = set.size {
             self.truncate(ino, size)?;
         }
-        if set.atime.is_some() || set.mtime.is_some() {
+        if set.atime.is_some() || set.mtime.is_some() || set.ctime.is_some() {
             let now = inode::now();
             self.store.change(None, |change| {
                 change.edit(ino, |inode| {
@@ -34,7 +34,7 @@ impl Core {
                     inode.mtime = set
                         .mtime
                         .map_or(inode.mtime, |time| inode::stamp(time, now));
-                    inode.ctime = now;
+                    inode.ctime = set.ctime.map_or(now, |time| (time.sec, time.nsec));
                 })
             })?;
         }

@@ -6,7 +6,6 @@
 use crate::codec::{InodeRecord, Stamp};
 use crate::fs::{Attr, Damage, Error, Kind, Result, SetTime, Time};
 use rustix::time::{ClockId, clock_gettime};
-use std::time::{SystemTime, UNIX_EPOCH};
 
 /// The content lies in items of its own, not in pages.
 pub const INLINE: u32 = 1;
@@ -22,23 +21,9 @@ pub const CAPABILITY: u32 = 16;
 /// Positions below it are those of "." and "..".
 pub const FIRST_POSITION: u64 = 3;
 
-/// The present.
+/// The present, by the clock that the kernel takes for a file's first write and for every change of attributes. By a finer one
+/// a file would go back in time with its first write, and what is made after a directory was touched would be older than that.
 pub fn now() -> Stamp {
-    match SystemTime::now().duration_since(UNIX_EPOCH) {
-        Ok(since) => (
-            i64::try_from(since.as_secs()).unwrap_or(i64::MAX),
-            since.subsec_nanos(),
-        ),
-        Err(before) => (
-            -i64::try_from(before.duration().as_secs()).unwrap_or(i64::MAX),
-            0,
-        ),
-    }
-}
-
-/// The present by the clock that the kernel takes for a file's first write. Made by a finer one, the file would go back in
-/// time then, and cost a request to say so.
-pub fn birth() -> Stamp {
     let now = clock_gettime(ClockId::RealtimeCoarse);
     (now.tv_sec, u32::try_from(now.tv_nsec).unwrap_or(0))
 }

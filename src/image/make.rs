@@ -125,7 +125,7 @@ impl Change<'_> {
         plan: &Plan<'_>,
         caller: &Caller,
     ) -> Result<InodeRecord> {
-        let mut inode = InodeRecord::new(plan.mode, (caller.uid, caller.gid), inode::birth());
+        let mut inode = InodeRecord::new(plan.mode, (caller.uid, caller.gid), inode::now());
         let kind = inode.kind()?;
         if kind != Kind::Symlink {
             self.inherit(ino, (parent, above), &mut inode, caller)?;

@@ -197,7 +197,7 @@ impl Change<'_> {
     fn whiteout(&mut self, (parent, name): (u64, &[u8]), ino: u64) -> Result<()> {
         let above = self.inode(parent)?;
         let kind = Kind::CharDevice;
-        let inode = InodeRecord::new(kind.mode_bits(), (above.uid, above.gid), inode::birth());
+        let inode = InodeRecord::new(kind.mode_bits(), (above.uid, above.gid), inode::now());
         self.put_inode(ino, &inode)?;
         self.set_name(parent, name, ino, kind)
     }

@@ -31,6 +31,14 @@ pub fn fork() -> io::Result<Fork> {
     }
 }
 
+/// Whether another process has a capability, by its number (capabilities(7)); false if it cannot be asked.
+pub fn has_capability(process: u32, number: u32) -> bool {
+    let status = std::fs::read_to_string(format!("/proc/{process}/status")).unwrap_or_default();
+    let effective = status.lines().find_map(|line| line.strip_prefix("CapEff:"));
+    let bits = effective.and_then(|bits| u64::from_str_radix(bits.trim(), 16).ok());
+    bits.is_some_and(|bits| bits >> number & 1 == 1)
+}
+
 /// One heap for all threads that are started from now on: what one of them frees another takes. A heap each made the daemon
 /// of an image a third larger.
 pub fn share_heap() {

@@ -9,7 +9,7 @@ impl Call<'_> {
     pub(super) fn lookup(&mut self) -> Answer {
         let name = self.body.name()?;
         match self.fs.lookup(self.node(), name) {
-            Ok(entry) => encode::entry_out(self.reply, &self.shared.with_mtime(entry))?,
+            Ok(entry) => encode::entry_out(self.reply, &self.shared.with_times(entry))?,
             Err(Error::NotFound) => encode::negative_entry_out(self.reply)?,
             Err(error) => return Err(error.into()),
         }
@@ -26,8 +26,8 @@ impl Call<'_> {
     }
 
     fn forget_one(&self, node: NodeId, count: u64) {
-        if let Some(mtime) = self.shared.mtimes.of(node) {
-            self.shared.restore_mtime(node, mtime);
+        if let Some(times) = self.shared.mtimes.of(node) {
+            self.shared.restore_times(node, times);
         }
         self.shared.drop_if_unlinked(node);
         self.fs.forget(node, count);
@@ -58,8 +58,10 @@ impl Call<'_> {
         if let Some(size) = set.size {
             self.shared.lost.settled(self.node(), &(size..u64::MAX));
         }
-        if set.mtime.is_some() {
-            self.shared.mtimes.told(self.node());
+        match (set.mtime, set.ctime) {
+            (Some(_), _) => self.shared.mtimes.told(self.node()),
+            (None, Some(ctime)) => self.shared.mtimes.told_ctime(self.node(), ctime),
+            (None, None) => {}
         }
         Ok(encode::attr_out(self.reply, &attr)?)
     }
@@ -75,8 +77,8 @@ impl Call<'_> {
     }
 }
 
-/// The attributes that a SETATTR changes. The ctime that it may carry is the kernel's guess of "now": the backing store
-/// sets its own.
+/// The attributes that a SETATTR changes. With its writeback cache the kernel keeps the ctime of regular files itself, and shows
+/// programs its own until it forgets the file: another one stored here would be a change where nothing changed.
 fn changes(set: &SetattrIn) -> SetAttr {
     let has = |bit| set.valid & bit != 0;
     let time = |given, now, sec, nsec| match (has(now), has(given)) {
@@ -91,6 +93,10 @@ fn changes(set: &SetattrIn) -> SetAttr {
         size: has(fattr::SIZE).then_some(set.size),
         atime: time(fattr::ATIME, fattr::ATIME_NOW, set.atime, set.atimensec),
         mtime: time(fattr::MTIME, fattr::MTIME_NOW, set.mtime, set.mtimensec),
+        ctime: has(fattr::CTIME).then_some(Time {
+            sec: set.ctime,
+            nsec: set.ctimensec,
+        }),
         kill_privileges: has(fattr::KILL_SUIDGID),
         handle: has(fattr::FH).then_some(set.fh),
     }

@@ -5,6 +5,7 @@ use super::{Answer, Call};
 use crate::fs::{Allocate, Error, NodeId, OpenFlags, Whence};
 use crate::fuse::abi::{self, CopyFileRangeIn, FallocateIn, FsyncIn, LseekIn, ReadIn, WriteIn};
 use crate::fuse::encode;
+use crate::fuse::mtimes::Times;
 
 impl Call<'_> {
     pub(super) fn read(&mut self) -> Answer {
@@ -36,11 +37,11 @@ impl Call<'_> {
         Ok(encode::size_out(self.reply, arg.size)?)
     }
 
-    /// Call before an operation that moves the time of modification, which the kernel keeps: see [`super::super::mtimes`].
+    /// Call before an operation that moves the times of modification and change, which the kernel keeps: see [`super::super::mtimes`].
     fn modifies(&self, node: NodeId) {
-        let known = || self.fs.getattr(node).map(|attr| attr.mtime).ok();
-        if let Some((node, mtime)) = self.shared.mtimes.changes(node, known) {
-            self.shared.restore_mtime(node, mtime);
+        let known = || self.fs.getattr(node).map(|attr| Times::of(&attr)).ok();
+        if let Some((node, times)) = self.shared.mtimes.changes(node, known) {
+            self.shared.restore_times(node, times);
         }
     }
 

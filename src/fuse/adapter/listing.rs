@@ -33,7 +33,7 @@ impl Call<'_> {
         let end = self
             .fs
             .readdirplus(node, arg.fh, arg.offset, &mut |entry, found| {
-                let found = found.map(|found| shared.with_mtime(*found));
+                let found = found.map(|found| shared.with_times(*found));
                 !encode::direntplus(reply, limit, entry, found.as_ref())
             });
         self.listed(end)

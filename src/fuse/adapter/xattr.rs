@@ -8,7 +8,9 @@ use super::{Answer, Call};
 use crate::fs::{Error, SetAttr, SetXattr};
 use crate::fuse::abi::{GetxattrIn, SETXATTR_ACL_KILL_SGID, SetxattrCompatIn, SetxattrIn};
 use crate::fuse::encode;
+use crate::sys::process;
 
+const TRUSTED: &[u8] = b"trusted.";
 const SELINUX: &str = "security.selinux";
 const S_ISGID: u32 = 0o2000;
 
@@ -30,11 +32,22 @@ impl Call<'_> {
     pub(super) fn listxattr(&mut self) -> Answer {
         let arg = GetxattrIn::parse(&mut self.body)?;
         let mut list = Vec::new();
-        for name in self.fs.listxattr(self.node())? {
+        let mut names = self.fs.listxattr(self.node())?;
+        // As other file systems have it (xattr(7)): the kernel leaves this to us.
+        if names.iter().any(|name| name.starts_with(TRUSTED)) && !self.is_administrator() {
+            names.retain(|name| !name.starts_with(TRUSTED));
+        }
+        for name in names {
             list.extend_from_slice(&name);
             list.push(0);
         }
         self.sized(&list, arg.size)
+    }
+
+    /// Whether the caller may see trusted attributes: root, or who has CAP_SYS_ADMIN.
+    fn is_administrator(&self) -> bool {
+        const CAP_SYS_ADMIN: u32 = 21;
+        self.header.uid == 0 || process::has_capability(self.header.pid, CAP_SYS_ADMIN)
     }
 
     /// The value, or how long it is if the caller has no room yet.
