@@ -147,14 +147,14 @@ impl Change<'_> {
         if self.inode(to.0)?.nlink == 0 {
             return Err(Error::NotFound);
         }
-        if self.is_or_above(source, to.0)? {
+        if self.holds((source, from.0), to.0)? {
             return Err(Error::Invalid);
         }
         let Some(target) = target else {
             self.relocate(source, from, to, now)?;
             return Ok(None);
         };
-        if self.is_or_above(target, from.0)? {
+        if self.holds((target, to.0), from.0)? {
             return Err(match how {
                 Rename::Exchange => Error::Invalid,
                 _ => Error::NotEmpty,

@@ -1,5 +1,6 @@
 //! Images: what the model does not see.
 mod crash;
+mod deep;
 mod full;
 mod hostile;
 mod log;
