@@ -10,6 +10,7 @@
 use super::inode;
 use super::items::Items;
 use super::key;
+use super::list::Listings;
 use super::nodes::Nodes;
 use super::store::Store;
 use crate::codec::InodeRecord;
@@ -24,6 +25,8 @@ pub struct Core {
     pub store: Store,
     /// What the caller holds.
     pub nodes: Nodes,
+    /// Where open listings end.
+    pub(super) listings: Listings,
     /// Buffers that reads and writes use again: without it each would begin with zeroing one.
     pub(super) buffers: parking_lot::Mutex<Vec<Vec<u8>>>,
 }
@@ -34,6 +37,7 @@ impl Core {
         Self {
             store,
             nodes: Nodes::default(),
+            listings: Listings::default(),
             buffers: parking_lot::Mutex::default(),
         }
     }

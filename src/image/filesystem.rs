@@ -212,30 +212,29 @@ impl FileSystem for Image {
     }
 
     fn opendir(&self, node: NodeId) -> Result<Handle> {
-        use super::items::Items;
-        self.core.store.inode(node)?.dir()?;
-        self.core.nodes.open(node);
-        Ok(0)
+        self.core.open_dir(node)
     }
     fn readdir(
         &self,
         node: NodeId,
-        _: Handle,
+        handle: Handle,
         offset: u64,
         sink: &mut dyn FnMut(&DirEntry<'_>) -> bool,
     ) -> Result<()> {
-        self.core.list(node, offset, &mut |entry| Ok(sink(entry)))
+        self.core
+            .list((node, handle), offset, &mut |entry| Ok(sink(entry)))
     }
     fn readdirplus(
         &self,
         node: NodeId,
-        _: Handle,
+        handle: Handle,
         offset: u64,
         sink: &mut dyn FnMut(&DirEntry<'_>, Option<&Entry>) -> bool,
     ) -> Result<()> {
-        self.core.list_plus(node, offset, sink)
+        self.core.list_plus((node, handle), offset, sink)
     }
-    fn releasedir(&self, node: NodeId, _: Handle) {
+    fn releasedir(&self, node: NodeId, handle: Handle) {
+        self.core.listings.close(handle);
         if self.core.nodes.close(node) {
             self.core.let_go(node);
         }

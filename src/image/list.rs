@@ -1,11 +1,16 @@
-//! Listing directories. A place in a listing is the same for every handle, so handles are not needed.
+//! Listing directories. A place in a listing is the same for every handle, and for ever. A name that is made, or renamed, gets a
+//! place behind all others; so a handle remembers where the listing ended when it began, and goes no further. Otherwise a
+//! program that renames each entry that it reads would never come to the end.
 use super::core::Core;
 use super::items::{Items, decode};
 use super::key;
 use crate::codec::PositionRecord;
-use crate::fs::{Damage, DirEntry, Entry, Error, Kind, NodeId, ROOT, Result};
+use crate::fs::{Damage, DirEntry, Entry, Error, Handle, Kind, NO_HANDLE, NodeId, ROOT, Result};
+use parking_lot::Mutex;
+use rustc_hash::FxHashMap;
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 /// Entries read at a time, so that no lock is held while they are handed out.
 const BATCH: usize = 256;
@@ -13,10 +18,58 @@ const BATCH: usize = 256;
 /// Handed an entry; true when there is no room for it.
 pub type Sink<'a> = dyn FnMut(&DirEntry<'_>) -> Result<bool> + 'a;
 
+/// Where the listing of each open directory ends.
+#[derive(Default)]
+pub struct Listings {
+    ends: Mutex<FxHashMap<Handle, u64>>,
+    last: AtomicU64,
+}
+
+impl Listings {
+    fn open(&self, end: u64) -> Handle {
+        let handle = NO_HANDLE + 1 + self.last.fetch_add(1, Relaxed);
+        self.ends.lock().insert(handle, end);
+        handle
+    }
+
+    /// Forgets a handle.
+    pub fn close(&self, handle: Handle) {
+        self.ends.lock().remove(&handle);
+    }
+
+    /// The end of a listing, which begins anew at offset 0. Without a handle there is none.
+    fn end(&self, handle: Handle, offset: u64, now: u64) -> u64 {
+        let mut ends = self.ends.lock();
+        let end = ends.get_mut(&handle);
+        end.map_or(u64::MAX, |end| {
+            if offset == 0 {
+                *end = now;
+            }
+            *end
+        })
+    }
+}
+
 impl Core {
-    /// Lists from a place on until `sink` says that it is full.
-    pub fn list(&self, dir: NodeId, offset: u64, sink: &mut Sink<'_>) -> Result<()> {
+    /// Opens a directory for listing.
+    pub fn open_dir(&self, dir: NodeId) -> Result<Handle> {
         let inode = self.store.inode(dir)?.dir()?;
+        self.nodes.open(dir);
+        Ok(self.listings.open(inode.next))
+    }
+
+    /// Lists from a place on until `sink` says that it is full.
+    pub fn list(
+        &self,
+        (dir, handle): (NodeId, Handle),
+        offset: u64,
+        sink: &mut Sink<'_>,
+    ) -> Result<()> {
+        let inode = self.store.inode(dir)?.dir()?;
+        let end = match self.store.read_only {
+            true => u64::MAX, // nothing is renamed
+            false => self.listings.end(handle, offset, inode.next),
+        };
         if inode.nlink == 0 {
             return Err(Error::NotFound);
         }
@@ -39,6 +92,9 @@ impl Core {
         loop {
             let batch = self.batch(dir, after)?;
             for (next, record) in &batch {
+                if *next >= end {
+                    return Ok(());
+                }
                 after = *next;
                 let entry = DirEntry {
                     ino: record.ino,
@@ -59,7 +115,7 @@ impl Core {
     /// As [`Core::list`], each entry with its attributes; see `FileSystem::readdirplus`.
     pub fn list_plus(
         &self,
-        dir: NodeId,
+        dir: (NodeId, Handle),
         offset: u64,
         sink: &mut dyn FnMut(&DirEntry<'_>, Option<&Entry>) -> bool,
     ) -> Result<()> {
