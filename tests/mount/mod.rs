@@ -9,4 +9,5 @@ mod lost;
 mod model;
 mod requests;
 pub mod served;
+mod times;
 mod together;
