@@ -4,6 +4,7 @@ use super::sheet::Sheet;
 use super::{Code, Common, Error, Result, message, protect};
 use crate::crypto::tag::Algorithm;
 use crate::crypto::xts::Cipher;
+use crate::image::OpenError;
 use crate::printable::printable;
 use crate::volume::audit::{AuditLog, Event};
 use crate::volume::header::NameEncoding;
@@ -128,6 +129,7 @@ pub fn run(args: &InitArgs, common: &Common) -> Result<ExitCode> {
         let message = "--quiet without escrow would leave nobody with the recovery password";
         return Err(Error::told(Code::Usage, message, "leave one of them out"));
     }
+    check_size(args)?;
     if let Some(path) = args.kit.as_ref().filter(|path| path.exists()) {
         let message = format!("{} exists", printable(path));
         return Err(Error::told(
@@ -210,6 +212,17 @@ fn hand_over(
         super::kit::write_new(path, &bytes, made.volume.place().owner())?;
     }
     Ok(())
+}
+
+/// That an image may have the size that was asked for: before anything is made.
+fn check_size(args: &InitArgs) -> Result<()> {
+    use image::layout::{LARGEST, SMALLEST, pages};
+    match args.size.map(pages) {
+        Some(pages) if !(SMALLEST..=LARGEST).contains(&pages) => {
+            Err(recover::Error::Image(OpenError::Size).into())
+        }
+        _ => Ok(()),
+    }
 }
 
 /// Makes the file system.

@@ -34,7 +34,9 @@ fn what_cannot_be_an_image_is_left_as_it_is() {
     image(&["--size", "16M", "letter"]).fails(16, &["letter is not empty", "hint:"]);
     assert_eq!(std::fs::read(bench.path("letter")).expect("there"), b"dear");
     image(&["v.img"]).fails(64, &["needs a size", "--size 20G"]);
-    image(&["--size", "7M", "v.img"]).fails(64, &["8 MiB to 128 TiB"]);
+    for size in ["0", "5", "16K", "7M", "129T", "7000000T"] {
+        image(&["--size", size, "v.img"]).fails(64, &["8 MiB to 128 TiB"]);
+    }
     image(&["--size", "1.5G", "v.img"]).fails(64, &["a whole number of bytes"]);
     image(&["--size", "16M", "nowhere/v.img"]).fails(16, &["nowhere does not exist"]);
     assert!(!bench.path("v.img").exists());
