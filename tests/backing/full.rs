@@ -14,10 +14,12 @@ fn content(number: usize) -> Vec<u8> {
     Rng::bytes(number as u64 + 1, SIZES[number % SIZES.len()])
 }
 
-/// Makes files until there is no room. How many were acknowledged.
+/// Makes files until there is no room. How many were acknowledged. The one that found no room is removed, as programs do
+/// that were told: what is left of it would make unmounting say that something was lost.
 fn fill(point: &Path) -> usize {
     for number in 0.. {
-        let made = File::create(point.join(number.to_string())).and_then(|mut file| {
+        let path = point.join(number.to_string());
+        let made = File::create(&path).and_then(|mut file| {
             file.write_all(&content(number))
                 .and_then(|()| file.sync_all())
         });
@@ -27,6 +29,9 @@ fn fill(point: &Path) -> usize {
                 ErrorKind::StorageFull | ErrorKind::QuotaExceeded
             );
             assert!(full, "file {number}: {error}");
+            if path.exists() {
+                fs::remove_file(path).expect("a file can be removed from a full volume");
+            }
             return number;
         }
     }
