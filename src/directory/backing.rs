@@ -7,12 +7,13 @@ use crate::fs::{Rename, SetTime, SetXattr, Time};
 use parking_lot::Mutex;
 use rustix::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use rustix::fs::{
-    self, AtFlags, FallocateFlags, FileType, Mode, OFlags, RenameFlags, ResolveFlags, Statx,
-    StatxFlags, StatxTimestamp, Timespec, Timestamps, XattrFlags,
+    self, AtFlags, FallocateFlags, FileType, Mode, OFlags, RenameFlags, ResolveFlags, SeekFrom,
+    Statx, StatxFlags, StatxTimestamp, Timespec, Timestamps, XattrFlags,
 };
 
 use rustix::io::{self, Errno, Result};
 use std::ffi::{CStr, CString};
+use std::ops::Range;
 use std::os::unix::ffi::OsStrExt;
 use std::sync::Arc;
 
@@ -559,6 +560,43 @@ pub fn read(file: BorrowedFd<'_>, buf: &mut [u8], offset: u64) -> Result<usize> 
         }
     }
     Ok(done)
+}
+
+/// The data of an open file at or after the page at `from`, in whole pages of `page` bytes up to page `end`.
+///
+/// A store whose answers do not move forward cannot tell where data lies (seen on a cluster file system after a heal), nor
+/// can one that does not know the question: there all that is left counts as data. So each answer is at or after `from`, not
+/// empty, and a caller that goes on from its end comes to an end itself.
+pub fn next_data(
+    file: BorrowedFd<'_>,
+    from: u64,
+    end: u64,
+    page: u64,
+) -> Result<Option<Range<u64>>> {
+    let at = from.saturating_mul(page);
+    let bounds = retry(|| fs::seek(file, SeekFrom::Data(at))).and_then(|data| {
+        let hole = retry(|| fs::seek(file, SeekFrom::Hole(data)))?;
+        Ok((data >= at && hole > data).then_some((data, hole)))
+    });
+    let (start, stop) = match bounds {
+        _ if from >= end => return Ok(None),
+        Err(Errno::NXIO) => return Ok(None),
+        Ok(Some((data, hole))) => (data / page, hole.div_ceil(page).min(end)),
+        Ok(None) | Err(Errno::INVAL | Errno::OPNOTSUPP) => (from, end),
+        Err(errno) => return Err(errno),
+    };
+    Ok((start < stop).then_some(start..stop))
+}
+
+/// All data of an open file, in whole pages up to page `end`: a file may be a hole for terabytes.
+pub fn data(file: BorrowedFd<'_>, end: u64, page: u64) -> Result<Vec<Range<u64>>> {
+    let mut ranges: Vec<Range<u64>> = Vec::new();
+    let mut from = 0;
+    while let Some(range) = next_data(file, from, end, page)? {
+        from = range.end;
+        ranges.push(range);
+    }
+    Ok(ranges)
 }
 
 /// The target of a symbolic link, as stored.

@@ -2,7 +2,10 @@
 //! again afterwards.
 use crate::model::rng::Rng;
 use crate::needs;
-use crate::programs::machine::{Disk, KINDS, Machine};
+use crate::programs::machine::{Disk, KINDS, Machine, run};
+use cryptfs::directory::check::check;
+use cryptfs::fs::{FileSystem, OpenFlags, ROOT, SetAttr};
+use std::ffi::OsStr;
 use std::fs::{self, File};
 use std::io::{ErrorKind, Write};
 use std::path::Path;
@@ -76,6 +79,120 @@ fn torture(machine: &Machine) {
         "{}",
         String::from_utf8_lossy(&said.stderr)
     );
+}
+
+/// Takes what space is left on the disk below, to the last block.
+fn stuff(disk: &Disk) {
+    for size in [1 << 20, 4096, 1] {
+        let mut file = File::options()
+            .append(true)
+            .create(true)
+            .open(disk.path().join("other"))
+            .expect("open");
+        let block = vec![1; size];
+        while file
+            .write_all(&block)
+            .and_then(|()| file.sync_data())
+            .is_ok()
+        {}
+    }
+}
+
+/// A volume whose disk somebody else has filled is checked, repaired, mounted and emptied.
+#[test]
+fn a_directory_volume_on_a_full_disk_is_mounted_and_emptied() {
+    let disks = [
+        ("mkfs.ext4", &["-q", "-m0"][..], "ext4", 32 << 20),
+        ("mkfs.xfs", &["-q"][..], "xfs", 320 << 20),
+        ("mkfs.btrfs", &["-q", "--mixed"][..], "btrfs", 120 << 20),
+    ];
+    for (mkfs, how, kind, bytes) in disks {
+        if needs::fuse()
+            && let Some(disk) = Disk::of(bytes, mkfs, how, kind)
+        {
+            let machine = Machine::on(&disk, &[]);
+            let point = machine.mount();
+            for number in 0..4 {
+                fs::write(point.join(number.to_string()), content(number)).expect("write");
+            }
+            machine.umount();
+            stuff(&disk);
+            run(machine.cryptfs(&["check"]).arg(machine.volume()));
+            run(machine
+                .cryptfs(&["check", "--repair"])
+                .arg(machine.volume()));
+            let point = machine.mount();
+            has(&point, 4);
+            machine.kill_daemon();
+            unmount_dead(&point);
+            run(machine
+                .cryptfs(&["check", "--repair"])
+                .arg(machine.volume()));
+            let point = machine.mount();
+            has(&point, 4);
+            fs::remove_file(point.join("3")).expect("remove");
+            machine.umount();
+            let point = machine.mount();
+            has(&point, 3);
+            machine.umount();
+        }
+    }
+}
+
+/// Takes a mount away whose daemon is gone.
+fn unmount_dead(point: &Path) {
+    run(std::process::Command::new("umount").arg("-l").arg(point));
+}
+
+/// On a file system with small blocks the space may end inside a unit: what was a hole stays one.
+#[test]
+fn a_unit_that_came_in_part_is_a_hole_again() {
+    if !needs::fuse() {
+        return;
+    }
+    let Some(disk) = Disk::of(24 << 20, "mkfs.ext4", &["-q", "-m0", "-b1024"], "ext4") else {
+        return;
+    };
+    let home = disk.path().join("tree");
+    fs::create_dir(&home).expect("mkdir");
+    let tree = crate::directory::open(&home);
+    let flags = OpenFlags {
+        write: true,
+        ..OpenFlags::default()
+    };
+    let made = tree.create(ROOT, OsStr::new("a"), 0o644, flags, &crate::directory::me());
+    let (entry, handle) = made.expect("create");
+    let size = 4 << 20;
+    let set = SetAttr {
+        size: Some(size),
+        ..SetAttr::default()
+    };
+    tree.setattr(entry.node, &set).expect("grow");
+    tree.sync().expect("sync");
+    let mut torn = 0;
+    for spare in 1..4 {
+        let reserve = disk.path().join("reserve");
+        let other = File::create(&reserve).expect("create");
+        let length = spare * 1024 + 8192;
+        rustix::fs::fallocate(&other, rustix::fs::FallocateFlags::empty(), 0, length)
+            .expect("reserve");
+        stuff(&disk);
+        fs::remove_file(&reserve).expect("remove");
+        for at in (spare * 1_000_000..).step_by(4064).take(100) {
+            match tree.write(entry.node, handle, at, &[7; 4064], false) {
+                Ok(()) => {}
+                Err(error) => {
+                    assert_eq!(error.errno(), rustix::io::Errno::NOSPC.raw_os_error());
+                    torn += 1;
+                    break;
+                }
+            }
+        }
+        fs::remove_file(disk.path().join("other")).expect("remove");
+    }
+    assert!(torn > 0);
+    let checked = check(&tree, false, &(), &mut |finding| panic!("{finding:?}"));
+    assert_eq!(checked.expect("check").findings, 0);
 }
 
 #[test]

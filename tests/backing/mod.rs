@@ -6,6 +6,8 @@
 //! | [`full`] | the disk below is full (through a mount) | ENOSPC, never a lost file that was acknowledged; it can be emptied and filled again |
 //! | [`clock`] | the clock is set back | sessions count on; crash and cut are told apart as before |
 //! | [`changed`] | files and directories are cut, replaced, removed; the disk goes away, or is read-only (through a mount) | an error there, and nowhere else; the daemon lives |
+//! | [`seeks`] | the answers to SEEK_HOLE do not move forward | everything counts as data; nothing hangs |
+//! | [`sides`] | a long name cannot be made | no side file stays behind |
 //! | [`holes`] | a file system that has none, below an image (through a mount) | the space is used again |
 //! | [`stores`] | the disk below is bindfs, encfs, sshfs, overlayfs, or btrfs with subvolumes (through a mount) | what is written is there, under every name and after a remount; check finds nothing |
 #[cfg(feature = "fuse")]
@@ -15,6 +17,8 @@ pub mod clock;
 mod full;
 #[cfg(feature = "fuse")]
 mod holes;
-mod refused;
+pub mod refused;
+mod seeks;
+mod sides;
 #[cfg(feature = "fuse")]
 mod stores;

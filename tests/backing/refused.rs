@@ -8,7 +8,7 @@ use cryptfs::fs::{
     Allocate, Caller, Error, FileSystem, NodeId, OpenFlags, ROOT, Rename, Result, SetAttr, SetXattr,
 };
 use rustix::io::Errno;
-use seccompiler::{SeccompAction, SeccompFilter};
+use seccompiler::{SeccompAction, SeccompFilter, SeccompRule};
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
 use std::sync::Arc;
@@ -227,9 +227,14 @@ fn list(fs: &dyn FileSystem) -> Result<usize> {
 }
 
 /// From now on this thread gets `errno` for these system calls.
-fn refuse(calls: &[i64], errno: Errno) {
-    let rules: BTreeMap<_, _> = calls.iter().map(|call| (*call, Vec::new())).collect();
-    let refusal = SeccompAction::Errno(errno.raw_os_error() as u32);
+pub fn refuse(calls: &[i64], errno: Errno) {
+    let rules = calls.iter().map(|call| (*call, Vec::new())).collect();
+    answer(rules, errno.raw_os_error() as u32);
+}
+
+/// From now on this thread gets `-errno` for the system calls that the rules describe, and nothing else happens.
+pub fn answer(rules: BTreeMap<i64, Vec<SeccompRule>>, errno: u32) {
+    let refusal = SeccompAction::Errno(errno);
     let machine = std::env::consts::ARCH.try_into().expect("a known machine");
     let filter = SeccompFilter::new(rules, SeccompAction::Allow, refusal, machine);
     let program: seccompiler::BpfProgram = filter.expect("a filter").try_into().expect("a program");

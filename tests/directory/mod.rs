@@ -1,5 +1,6 @@
 //! The directory layer through its trait: content against a plain byte vector, the eight rules of the format, and files that
 //! are open without its knowledge.
+mod checked;
 mod content;
 mod repair;
 mod rules;

@@ -19,7 +19,7 @@ pub const WRITE: OpenFlags = OpenFlags {
     kill_privileges: false,
     unlinkable: false,
 };
-const READ: OpenFlags = OpenFlags {
+pub const READ: OpenFlags = OpenFlags {
     write: false,
     ..WRITE
 };

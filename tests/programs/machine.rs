@@ -203,7 +203,8 @@ impl Disk {
         Self::of(bytes, "mkfs.exfat", &[], kind)
     }
 
-    fn of(bytes: u64, mkfs: &str, how: &[&str], kind: &str) -> Option<Self> {
+    /// A new file system of any type.
+    pub fn of(bytes: u64, mkfs: &str, how: &[&str], kind: &str) -> Option<Self> {
         Self::made(bytes, None, (mkfs, how), kind)
     }
 

@@ -101,9 +101,8 @@ impl State {
     /// The last unit that is not a page of zeros, with its page.
     fn last_written(&self) -> Result<Option<(u64, [u8; UNIT])>> {
         let end = self.length / UNIT as u64;
-        for range in
-            std::iter::once(end.saturating_sub(1)..end).chain(self.extents()?.into_iter().rev())
-        {
+        let data = backing::data(self.fd.as_fd(), end, UNIT as u64)?;
+        for range in std::iter::once(end.saturating_sub(1)..end).chain(data.into_iter().rev()) {
             for index in range.rev() {
                 let mut page = [0; UNIT];
                 backing::read(self.fd.as_fd(), &mut page, index * UNIT as u64)?;
@@ -113,23 +112,6 @@ impl State {
             }
         }
         Ok(None)
-    }
-
-    /// The whole units that the backing store holds: a file may be a hole for terabytes.
-    fn extents(&self) -> Result<Vec<std::ops::Range<u64>>> {
-        use rustix::fs::{SeekFrom, seek};
-        let unit = UNIT as u64;
-        let end = self.length / unit;
-        let mut extents = Vec::new();
-        let mut at = 0;
-        loop {
-            let data = match seek(&self.fd, SeekFrom::Data(at)) {
-                Err(rustix::io::Errno::NXIO) => return Ok(extents),
-                data => data?,
-            };
-            at = seek(&self.fd, SeekFrom::Hole(data))?;
-            extents.push(data / unit..at.div_ceil(unit).min(end));
-        }
     }
 
     /// The size after a crash, and whether the last unit says the same: the smaller of what it and the backing length say. A last

@@ -8,6 +8,8 @@ mod load;
 mod overwrite;
 mod range;
 mod read;
+mod replace;
+mod seek;
 mod space;
 mod verify;
 mod write;
@@ -129,6 +131,11 @@ impl File {
     /// Plaintext bytes.
     pub fn size(&self) -> u64 {
         self.state.read().size
+    }
+
+    /// The file id; an empty file has none.
+    pub fn id(&self) -> Option<FileId> {
+        self.state.read().content.as_ref().map(|content| content.id)
     }
 
     /// Calls with the backing descriptor.

@@ -26,10 +26,11 @@ impl State {
                 self.load_edges(first, within, part.len(), pages)?;
                 self.patch_pages(first, within, part, pages)?;
                 self.forget_edge(first..last + 1);
-                let written = store
+                store
                     .backing
-                    .write(self.fd.as_fd(), pages, first * UNIT as u64);
-                Ok::<_, Error>(written?)
+                    .write(self.fd.as_fd(), pages, first * UNIT as u64)
+                    .inspect_err(|_| self.take_back(store, first, pages))?;
+                Ok::<_, Error>(())
             })?;
             offset += part.len() as u64;
             data = rest;

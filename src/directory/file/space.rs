@@ -1,6 +1,6 @@
-//! Length and holes: truncate, punch, zero, reserve, and where data lies.
+//! Length and holes: truncate, punch, zero and reserve.
 use super::*;
-use crate::fs::{Allocate, Whence};
+use crate::fs::Allocate;
 
 impl File {
     /// Sets the size; what is added reads as zeros.
@@ -58,19 +58,6 @@ impl File {
         }
         Ok(())
     }
-
-    /// The next data or hole at or after `offset`.
-    pub fn seek(&self, offset: u64, whence: Whence) -> Result<u64> {
-        let state = self.state.read();
-        let _held = self.ranges.shared(0..1); // unit 0 tells where its data ends
-        if offset >= state.size {
-            return Err(Error::NoSuchAddress);
-        }
-        match whence {
-            Whence::Data => state.next_data(offset),
-            Whence::Hole => state.next_hole(offset),
-        }
-    }
 }
 
 impl State {
@@ -117,9 +104,14 @@ impl State {
         if last < layout::units(self.size) {
             self.load_unit(last, &mut payload)?;
         }
+        let before = self.size;
         self.claim(store, size)?;
         self.size = size;
         self.store_unit(store, last, layout::last_valid(size), &mut payload)
+            .inspect_err(|_| {
+                self.size = before; // never a size whose last unit was refused
+                self.cut_back(store);
+            })
     }
 
     /// Makes a range inside the file read as zeros; whole units become holes.
@@ -171,49 +163,5 @@ impl State {
         } else {
             Ok(())
         }
-    }
-
-    /// The end of the data in unit 0, where a file may have no more than its header.
-    fn first_unit_end(&self) -> Result<u64> {
-        let mut payload = [0; PAYLOAD];
-        let valid = self.load_unit(0, &mut payload)?;
-        Ok(valid.saturating_sub(layout::HEADER) as u64)
-    }
-
-    fn next_data(&self, offset: u64) -> Result<u64> {
-        if !self.is_hole() {
-            return Ok(offset);
-        }
-        let mut unit = layout::locate(offset).0;
-        if unit == 0 {
-            if offset < self.first_unit_end()? {
-                return Ok(offset);
-            }
-            unit = 1;
-        }
-        let at = rustix::fs::seek(&self.fd, rustix::fs::SeekFrom::Data(unit * UNIT as u64))
-            .map_err(Error::from)?;
-        let found = layout::start(at / UNIT as u64).max(offset);
-        if found < self.size {
-            Ok(found)
-        } else {
-            Err(Error::NoSuchAddress)
-        }
-    }
-
-    fn next_hole(&self, offset: u64) -> Result<u64> {
-        if !self.is_hole() {
-            return Ok(self.size);
-        }
-        let unit = layout::locate(offset).0;
-        let first_end = self.first_unit_end()?;
-        if unit == 0 && layout::units(self.size) > 1 && first_end < layout::start(1) {
-            return Ok(first_end.max(offset));
-        }
-        let at = rustix::fs::seek(&self.fd, rustix::fs::SeekFrom::Hole(unit * UNIT as u64))
-            .map_err(Error::from)?;
-        Ok(layout::start(at.div_ceil(UNIT as u64))
-            .max(offset)
-            .min(self.size))
     }
 }

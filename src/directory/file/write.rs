@@ -13,11 +13,14 @@ impl File {
         }
         {
             let state = self.state.read();
-            if state.overwrites(offset, data.len()) {
+            if state.overwrites(offset, data.len()) && !state.replaces(offset, data.len()) {
                 return state.overwrite(&self.store, &self.ranges, offset, data);
             }
         }
         let mut state = self.state.write();
+        if state.replaces(offset, data.len()) {
+            return state.replace(&self.store, data);
+        }
         state.begin(&self.store)?;
         if offset > state.size {
             state.prepare_gap(&self.store, offset)?;
@@ -49,7 +52,10 @@ impl State {
             store
                 .backing
                 .write(self.fd.as_fd(), pages, first * UNIT as u64)
-                .inspect_err(|_| self.cut_back(store))?;
+                .inspect_err(|_| {
+                    self.cut_back(store);
+                    self.take_back(store, first, pages);
+                })?;
             Ok::<_, Error>(edge)
         })?;
         if let Some(edge) = edge {
@@ -61,11 +67,31 @@ impl State {
     }
 
     /// After a write that failed half-way (a full disk): units past the end must not come back when the file grows.
-    fn cut_back(&mut self, store: &Store) {
+    pub(super) fn cut_back(&mut self, store: &Store) {
         let length = layout::backing_length(self.size);
         match store.backing.truncate(self.fd.as_fd(), length) {
             Ok(()) => self.length = length,
             Err(_) => store.mark_unsettled(),
+        }
+    }
+
+    /// After a write that failed half-way: a unit of which only the front came, where there was a hole before, becomes a
+    /// hole again. (Where the file system's blocks are smaller than a unit its space may end inside one.)
+    pub(super) fn take_back(&self, store: &Store, first: u64, pages: &[u8]) {
+        let inside = first..layout::units(self.size);
+        for (index, page) in inside.zip(pages.as_chunks::<UNIT>().0) {
+            let (fd, offset) = (self.fd.as_fd(), index * UNIT as u64);
+            let mut there = [0; UNIT];
+            let came = match backing::read(fd, &mut there, offset) {
+                Ok(_) => there.iter().zip(page).take_while(|(a, b)| a == b).count(),
+                Err(_) => 0,
+            };
+            // Sealed bytes end in that many zeros by chance never: an old unit is not taken for a hole.
+            let only_front =
+                (1..=UNIT - 64).contains(&came) && there[came..].iter().all(|b| *b == 0);
+            if only_front && store.backing.punch(fd, offset, UNIT as u64).is_err() {
+                store.mark_unsettled();
+            }
         }
     }
 

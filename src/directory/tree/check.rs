@@ -8,7 +8,7 @@ use super::node::Node;
 use super::*;
 use rustix::fd::BorrowedFd;
 use rustix::io::Errno;
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::ffi::{CStr, CString};
 use std::ops::Range;
 
@@ -62,6 +62,18 @@ pub enum Problem {
     /// A side file without its entry.
     #[error("{} belongs to no entry", String::from_utf8_lossy(.0))]
     OrphanSide(Vec<u8>),
+    /// A side file that was not finished: its entry was never made, so that nothing is lost.
+    #[error(
+        "{} was not finished when the disk was full or the power went; it holds nothing",
+        String::from_utf8_lossy(.0)
+    )]
+    Unfinished(Vec<u8>),
+    /// Two files with one file id; the path of the other.
+    #[error(
+        "has the file id of {}: one of the two was copied outside of cryptfs",
+        String::from_utf8_lossy(.0)
+    )]
+    Twin(Vec<u8>),
     /// Two entries with one name (a sync program's conflict); the backing name of the second.
     #[error("{} has a name that is taken", String::from_utf8_lossy(.0))]
     Duplicate(Vec<u8>),
@@ -111,8 +123,16 @@ pub fn check(
         report,
         summary: Summary::default(),
         seen: HashSet::new(),
+        ids: HashMap::new(),
+        left: Vec::new(),
     };
     run.directory(&directory.nodes.get(ROOT)?, b"")?;
+    while let Some((node, path)) = run.left.pop() {
+        if let Err(error) = run.directory(&node, &path) {
+            run.found(&path, Problem::Unreadable(error.errno()), None);
+        }
+        directory.forget(node.id, 1);
+    }
     if repair && run.summary.findings == run.summary.repaired {
         directory.store.mark_repaired();
     }
@@ -127,12 +147,19 @@ struct Run<'a> {
     summary: Summary,
     /// Inodes with several names that were checked.
     seen: HashSet<u64>,
+    /// The first file that was seen with each file id.
+    ids: HashMap<[u8; 12], Box<[u8]>>,
+    /// Directories that were found and are still to be checked, with one reference each: a list and not a recursion, for a
+    /// tree may be deeper than the stack.
+    left: Vec<(Arc<Node>, Vec<u8>)>,
 }
 
 impl Run<'_> {
     fn found(&mut self, path: &[u8], problem: Problem, repaired: Option<Repair>) {
-        self.summary.findings += 1;
-        self.summary.repaired += u64::from(repaired.is_some());
+        if !matches!(problem, Problem::Unfinished(_)) {
+            self.summary.findings += 1; // what holds nothing is no damage
+            self.summary.repaired += u64::from(repaired.is_some());
+        }
         (self.report)(&Finding {
             path: path.to_vec(),
             problem,
@@ -164,7 +191,12 @@ impl Run<'_> {
             self.tree.names.shape(entry.as_bytes()) == Shape::Side && !sides.contains(*entry)
         }) {
             let repaired = self.put_aside(handle.as_fd(), side)?;
-            self.found(path, Problem::OrphanSide(side.as_bytes().into()), repaired);
+            let name = side.as_bytes().into();
+            let problem = match name_is_unfinished(side.as_bytes()) {
+                true => Problem::Unfinished(name),
+                false => Problem::OrphanSide(name),
+            };
+            self.found(path, problem, repaired);
         }
         Ok(())
     }
@@ -261,7 +293,11 @@ impl Run<'_> {
         let node = self.tree.nodes.refer(&stat, kind, id);
         node.add_place(parent, entry);
         let checked = self.details(&node, handle, entry, path);
-        self.tree.nodes.forget(node.id, 1);
+        if checked.is_ok() && kind == Kind::Directory {
+            self.left.push((node, path.to_vec()));
+        } else {
+            self.tree.forget(node.id, 1);
+        }
         checked
     }
 
@@ -280,7 +316,7 @@ impl Run<'_> {
             );
         }
         match node.kind {
-            Kind::Directory => return self.directory(node, path),
+            Kind::Directory => return Ok(()), // its entries come later
             Kind::Symlink => {
                 let target = backing::read_link(handle, entry).map_err(Error::from);
                 if let Err(error) = target.and_then(|stored| self.tree.target(&stored)) {
@@ -337,6 +373,11 @@ impl Run<'_> {
             }
         };
         self.summary.bytes += file.size();
+        if let Some(id) = file.id()
+            && let Some(other) = self.ids.insert(id.0, path.into())
+        {
+            self.found(path, Problem::Twin(other.into()), None);
+        }
         let mut damaged = Vec::new();
         file.verify(&mut |range, damage| damaged.push((range, damage)))?;
         if self.repair && damaged.is_empty() {
@@ -407,6 +448,11 @@ fn is_of_sync_service(entry: &[u8]) -> bool {
     ];
     NAMES.iter().any(|name| name.as_bytes() == entry)
         || journals.iter().any(|begin| entry.starts_with(begin))
+}
+
+/// True for the name under which a side file is written before it gets its own.
+fn name_is_unfinished(side: &[u8]) -> bool {
+    side.ends_with(b"++")
 }
 
 fn damage_of(error: &Error) -> Option<Damage> {

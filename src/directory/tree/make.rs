@@ -26,7 +26,8 @@ impl Directory {
         let sealed = self.vacant(parent, &mut children, name)?;
         self.announce(handle.as_fd(), &sealed)?;
         umask::set(caller.umask);
-        let fd = self.backing().create(handle.as_fd(), &sealed.entry, mode)?;
+        let made = self.backing().create(handle.as_fd(), &sealed.entry, mode);
+        let fd = self.entry_made(handle.as_fd(), &sealed, made)?;
         let stat = self.own(parent, Object::Open(fd.as_fd()), mode, caller)?;
         let hint = hint(&self.trail(parent), dir.id.0, name);
         let file = File::empty(self.store.clone(), fd, dir.id.0, hint);
@@ -113,8 +114,10 @@ impl Directory {
         let sealed = self.vacant(parent, &mut children, name)?;
         self.announce(handle.as_fd(), &sealed)?;
         umask::set(caller.umask);
-        self.backing()
-            .mknod(handle.as_fd(), &sealed.entry, mode, rdev)?;
+        let made = self
+            .backing()
+            .mknod(handle.as_fd(), &sealed.entry, mode, rdev);
+        self.entry_made(handle.as_fd(), &sealed, made)?;
         let kind = Kind::from_mode(mode).unwrap_or(Kind::File);
         let made = self.made(handle.as_fd(), &sealed.entry, kind)?;
         let stat = self.own(parent, Object::Pinned(made.as_fd()), mode, caller)?;
@@ -137,7 +140,8 @@ impl Directory {
         let sealed = self.names.directory(dir.id, name, id);
         self.write_side(handle.as_fd(), sealed.side.as_ref())?;
         umask::set(caller.umask);
-        self.backing().mkdir(handle.as_fd(), &sealed.entry, mode)?;
+        let made = self.backing().mkdir(handle.as_fd(), &sealed.entry, mode);
+        self.entry_made(handle.as_fd(), &sealed, made)?;
         children.insert(name, id);
         let made = self.made(handle.as_fd(), &sealed.entry, Kind::Directory)?;
         let stat = self.own(parent, Object::Pinned(made.as_fd()), mode, caller)?;
@@ -160,9 +164,13 @@ impl Directory {
         let sealed = self.vacant(parent, &mut children, name)?;
         self.no_file(handle.as_fd(), &sealed)?;
         self.announce(handle.as_fd(), &sealed)?;
-        let stored = self.seal_target(target)?;
-        self.backing()
-            .symlink(&stored, handle.as_fd(), &sealed.entry)?;
+        let made = self.seal_target(target).and_then(|stored| {
+            let made = self
+                .backing()
+                .symlink(&stored, handle.as_fd(), &sealed.entry);
+            Ok(made?)
+        });
+        self.entry_made(handle.as_fd(), &sealed, made)?;
         let made = self.made(handle.as_fd(), &sealed.entry, Kind::Symlink)?;
         let stat = self.own(parent, Object::Pinned(made.as_fd()), 0o777, caller)?;
         self.made_entry(parent, &sealed.entry, None, &stat)
@@ -182,9 +190,10 @@ impl Directory {
         let mut children = dir.children.write();
         let sealed = self.vacant(parent, &mut children, name)?;
         self.announce(handle.as_fd(), &sealed)?;
-        self.with_object(node, |object| {
+        let made = self.with_object(node, |object| {
             Ok(self.backing().link(object, handle.as_fd(), &sealed.entry)?)
-        })?;
+        });
+        self.entry_made(handle.as_fd(), &sealed, made)?;
         self.entry(parent, handle.as_fd(), &sealed.entry, None)
     }
 
@@ -229,10 +238,19 @@ impl Directory {
         }
         umask::set(0);
         let file = self.backing().create_own(handle, &new)?;
-        self.backing().write(file.as_fd(), &side.content, 0)?;
-        self.backing().sync(file.as_fd(), false)?;
-        self.backing()
-            .rename((handle, &new), (handle, &side.name), Rename::Replace)?;
+        let written = self
+            .backing()
+            .write(file.as_fd(), &side.content, 0)
+            .and_then(|()| self.backing().sync(file.as_fd(), false))
+            .and_then(|()| {
+                self.backing()
+                    .rename((handle, &new), (handle, &side.name), Rename::Replace)
+            });
+        if let Err(errno) = written {
+            // As on a full disk, where this would stay for good and take the space of something else.
+            let _ = self.backing().unlink(handle, &new);
+            return Err(errno.into());
+        }
         Ok(self.backing().sync_dir(handle)?)
     }
 
@@ -251,6 +269,21 @@ impl Directory {
         } else {
             Err(Error::Stale)
         }
+    }
+
+    /// Passes on what became of making an entry. Where there is none now, its side file goes again: it says nothing to
+    /// anyone, and the disk may be full.
+    pub(super) fn entry_made<T, E: Into<Error>>(
+        &self,
+        handle: BorrowedFd<'_>,
+        sealed: &Sealed,
+        made: Result<T, E>,
+    ) -> Result<T> {
+        made.map_err(Into::into).inspect_err(|_| {
+            if sealed.side.is_some() && self.no_file(handle, sealed).is_ok() {
+                self.drop_side(handle, sealed);
+            }
+        })
     }
 
     /// Gives a new object to the caller, as the kernel does: the group is the parent's where that is set-group-ID. Returns

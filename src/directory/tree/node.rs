@@ -163,6 +163,19 @@ impl Node {
     }
 }
 
+impl Drop for Node {
+    /// Lets go of the directories above one after the other. A tree may be deeper than the stack, and each directory of it
+    /// may hold the last reference to the next.
+    fn drop(&mut self) {
+        let mut places = std::mem::take(self.places.get_mut());
+        while let Some(place) = places.pop() {
+            if let Some(mut parent) = Arc::into_inner(place.parent) {
+                places.append(parent.places.get_mut());
+            }
+        }
+    }
+}
+
 /// All nodes.
 pub struct Nodes {
     map: RwLock<Map>,
@@ -295,21 +308,32 @@ impl Nodes {
         node: &Arc<Node>,
         open: &dyn Fn(&Node, &OwnedFd, &CStr) -> Result<OwnedFd>,
     ) -> Result<Arc<OwnedFd>> {
-        if node.id == ROOT {
-            return Ok(self.root.clone());
+        // Upwards to a directory that is open, and down again from there: a tree may be deeper than the stack.
+        let (mut closed, mut mark) = (Vec::new(), ROOT);
+        let mut at = node.clone();
+        let mut handle = loop {
+            if at.id == ROOT {
+                break self.root.clone();
+            }
+            let dir = at.dir()?;
+            if let Some(handle) = at.held().or_else(|| dir.handle.lock().clone()) {
+                break handle;
+            }
+            if at.id == mark {
+                return Err(Error::Stale); // directories were moved outside of cryptfs, and each lay in the other once
+            }
+            if closed.len().is_power_of_two() {
+                mark = at.id;
+            }
+            let place = at.place().ok_or(Error::NotFound)?;
+            closed.push((at, place.name));
+            at = place.parent;
+        };
+        while let Some((below, name)) = closed.pop() {
+            handle = Arc::new(open(&below, &handle, &name)?);
+            *below.dir()?.handle.lock() = Some(handle.clone());
+            self.keep(&below);
         }
-        let dir = node.dir()?;
-        if let Some(held) = node.held() {
-            return Ok(held);
-        }
-        if let Some(handle) = &*dir.handle.lock() {
-            return Ok(handle.clone());
-        }
-        let place = node.place().ok_or(Error::NotFound)?;
-        let parent = self.handle(&place.parent, open)?;
-        let handle = Arc::new(open(node, &parent, &place.name)?);
-        *dir.handle.lock() = Some(handle.clone());
-        self.keep(node);
         Ok(handle)
     }
 

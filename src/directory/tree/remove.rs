@@ -110,7 +110,7 @@ impl Directory {
     }
 
     /// Best effort: a side file without an entry says nothing to anyone, and check lists it.
-    fn drop_side(&self, handle: BorrowedFd<'_>, sealed: &Sealed) {
+    pub(super) fn drop_side(&self, handle: BorrowedFd<'_>, sealed: &Sealed) {
         if let Some(side) = &sealed.side {
             let _ = self.backing().unlink(handle, &side.name);
         }
@@ -195,10 +195,7 @@ impl Directory {
             Rename::NoReplace => self.backing().rename_new(from_name, to_name),
             how => self.backing().rename(from_name, to_name, how),
         };
-        if renamed.is_err() && replaced.is_none() {
-            self.drop_side(to.as_fd(), &target); // no entry needs it
-        }
-        renamed?;
+        self.entry_made(to.as_fd(), &target, renamed)?;
         if let Some(stat) = &replaced {
             self.unlinked(new.0, &target, stat);
         }
@@ -239,9 +236,10 @@ impl Directory {
             None => {}
         }
         self.write_side(to.as_fd(), target.side.as_ref())?;
-        self.backing()
-            .rename_new((from.as_fd(), &source.entry), (to.as_fd(), &target.entry))
-            .inspect_err(|_| self.drop_side(to.as_fd(), &target))?;
+        let renamed = self
+            .backing()
+            .rename_new((from.as_fd(), &source.entry), (to.as_fd(), &target.entry));
+        self.entry_made(to.as_fd(), &target, renamed)?;
         locked.source().remove(old.1);
         locked.target().insert(new.1, id);
         self.moved(&moved, (old.0, &source), (new.0, &target));

@@ -5,7 +5,6 @@ use crate::directory::layout::{self, Header};
 use crate::directory::unit::{self, FileId, Head, PAYLOAD, UNIT};
 use crate::fs::{Damage, Progress};
 use crate::volume::keys::{Epoch, FileKeys, Keys};
-use rustix::fs::SeekFrom;
 use std::fs::File;
 use std::io;
 use std::ops::Range;
@@ -35,7 +34,7 @@ impl Identity {
     pub fn of(keys: &Keys, fd: BorrowedFd<'_>) -> io::Result<Option<Self>> {
         let length = backing::stat(backing::Object::Open(fd))?.stx_size;
         let units = length / UNIT as u64;
-        for index in data(fd, units)?.into_iter().flatten() {
+        for index in backing::data(fd, units, UNIT as u64)?.into_iter().flatten() {
             let page = read_page(fd, index);
             let Some((head, keys)) = page.and_then(|page| own(keys, index, &page)) else {
                 continue;
@@ -93,7 +92,7 @@ impl Identity {
     /// The end of what was written, where pages at the end never were.
     fn written(&self, fd: BorrowedFd<'_>) -> io::Result<u64> {
         let mut payload = [0; PAYLOAD];
-        for index in data(fd, self.units)?
+        for index in backing::data(fd, self.units, UNIT as u64)?
             .into_iter()
             .rev()
             .flat_map(Iterator::rev)
@@ -139,7 +138,7 @@ impl Identity {
         to.set_len(self.size)?;
         let mut lost = Vec::new();
         let mut at = 0;
-        for extent in data(fd, self.units)? {
+        for extent in backing::data(fd, self.units, UNIT as u64)? {
             self.absent(at..extent.start, &mut lost, progress);
             at = extent.end;
             for first in extent.clone().step_by(BATCH as usize) {
@@ -243,25 +242,6 @@ fn read_page(fd: BorrowedFd<'_>, index: u64) -> Option<[u8; UNIT]> {
     let mut page = [0; UNIT];
     let read = backing::read(fd.as_fd(), &mut page, index * UNIT as u64).ok()?;
     (read == UNIT).then_some(page)
-}
-
-/// The units that the backing store holds: a file may be a hole for terabytes.
-fn data(fd: BorrowedFd<'_>, units: u64) -> io::Result<Vec<Range<u64>>> {
-    let mut extents: Vec<Range<u64>> = Vec::new();
-    let mut at = 0;
-    while at < units * UNIT as u64 {
-        let data = match rustix::fs::seek(fd, SeekFrom::Data(at)) {
-            Err(rustix::io::Errno::NXIO) => break,
-            data => data?,
-        };
-        at = rustix::fs::seek(fd, SeekFrom::Hole(data))?;
-        let start = (data / UNIT as u64).max(extents.last().map_or(0, |last| last.end));
-        let end = at.div_ceil(UNIT as u64).min(units);
-        if start < end {
-            extents.push(start..end);
-        }
-    }
-    Ok(extents)
 }
 
 /// Neighbouring ranges become one.
