@@ -176,6 +176,28 @@ impl Drop for Node {
     }
 }
 
+/// A walk from a directory to those above it. It comes back to where it was if directories were moved outside of cryptfs
+/// and each of two lay in the other once.
+#[derive(Default)]
+pub struct Upwards {
+    steps: usize,
+    mark: Option<NodeId>,
+}
+
+impl Upwards {
+    /// True if the walk has been at this node before; it says so after a few rounds at most.
+    pub fn returns(&mut self, at: &Node) -> bool {
+        if self.mark == Some(at.id) {
+            return true;
+        }
+        self.steps += 1;
+        if self.steps.is_power_of_two() {
+            self.mark = Some(at.id);
+        }
+        false
+    }
+}
+
 /// All nodes.
 pub struct Nodes {
     map: RwLock<Map>,
@@ -309,7 +331,7 @@ impl Nodes {
         open: &dyn Fn(&Node, &OwnedFd, &CStr) -> Result<OwnedFd>,
     ) -> Result<Arc<OwnedFd>> {
         // Upwards to a directory that is open, and down again from there: a tree may be deeper than the stack.
-        let (mut closed, mut mark) = (Vec::new(), ROOT);
+        let (mut closed, mut walk) = (Vec::new(), Upwards::default());
         let mut at = node.clone();
         let mut handle = loop {
             if at.id == ROOT {
@@ -319,11 +341,8 @@ impl Nodes {
             if let Some(handle) = at.held().or_else(|| dir.handle.lock().clone()) {
                 break handle;
             }
-            if at.id == mark {
-                return Err(Error::Stale); // directories were moved outside of cryptfs, and each lay in the other once
-            }
-            if closed.len().is_power_of_two() {
-                mark = at.id;
+            if walk.returns(&at) {
+                return Err(Error::Stale);
             }
             let place = at.place().ok_or(Error::NotFound)?;
             closed.push((at, place.name));
@@ -408,6 +427,23 @@ fn new_node(id: NodeId, identity: Identity, kind: Kind, dir: Option<DirId>) -> A
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_walk_upwards_ends_in_a_circle_too() {
+        let node = |id| {
+            let identity = Identity {
+                number: id,
+                device: 0,
+                born: None,
+            };
+            new_node(id, identity, Kind::Directory, Some(DirId([0; 12])))
+        };
+        let nodes: Vec<_> = (2..100).map(node).collect();
+        let mut walk = Upwards::default();
+        assert!(nodes.iter().all(|node| !walk.returns(node)));
+        let circle = nodes.iter().cycle().take(400);
+        assert!(circle.into_iter().any(|node| walk.returns(node)));
+    }
 
     #[test]
     fn what_the_kernel_forgot_takes_no_memory() {

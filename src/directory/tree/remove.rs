@@ -1,7 +1,7 @@
 //! Removing and renaming.
 use super::super::name::{DirId, Sealed, Shape};
 use super::identity::same;
-use super::node::Children;
+use super::node::{Children, Upwards};
 use super::*;
 use parking_lot::RwLockWriteGuard;
 use rustix::fd::BorrowedFd;
@@ -324,9 +324,9 @@ impl Directory {
 
 /// True if `node` is the directory `id` or lies below it.
 fn inside(node: &Arc<Node>, id: DirId) -> bool {
-    let mut at = node.clone();
+    let (mut at, mut walk) = (node.clone(), Upwards::default());
     loop {
-        if at.dir().is_ok_and(|dir| dir.id == id) {
+        if at.dir().is_ok_and(|dir| dir.id == id) || walk.returns(&at) {
             return true;
         }
         match at.place() {
