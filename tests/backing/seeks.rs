@@ -84,6 +84,8 @@ fn what_cannot_be_told_is_data() {
     file.write_all_at(b"x", 9 * 4096).expect("write");
     file.set_len(20 * 4096).expect("set the length");
     let told = |file: &std::fs::File| backing::data(file.as_fd(), 20, 4096).expect("seek");
-    assert_eq!(told(&file), [9..10]);
-    assert_eq!(bounded(move || told(&file)), [9..20]);
+    let (data, whole) = (9..10, 0..20);
+    assert_eq!(told(&file), [data]);
+    // What else such a store says is not believed either.
+    assert_eq!(bounded(move || told(&file)), [whole]);
 }

@@ -1,8 +1,8 @@
 //! Where data lies (SEEK_DATA, SEEK_HOLE), told in blocks of 4096 bytes.
 //!
 //! Units hold 4064 bytes each, so that the data on the disk begins and ends between the blocks that programs write. What they
-//! are told begins and ends at blocks: the edge of a unit that holds nothing but zeros counts as a hole, which is true, and
-//! any other edge counts as data up to the block's, which is true as well.
+//! are told begins and ends at blocks: the edge of a unit that holds nothing but zeros counts as a hole, which is true (unit 0
+//! is always there, for the header), and any other edge counts as data up to the block's, which is true as well.
 use super::*;
 use crate::fs::Whence;
 
@@ -68,7 +68,7 @@ impl State {
             layout::start(units.start),
             layout::start(units.end).min(self.size),
         );
-        let (down, up) = (start / BLOCK * BLOCK, start.next_multiple_of(BLOCK));
+        let (down, up) = (start / BLOCK * BLOCK, (start / BLOCK + 1) * BLOCK);
         let begin = match self.is_zero(start..up.min(end)) {
             true => up,
             false => down,

@@ -441,8 +441,8 @@ mod tests {
         let nodes: Vec<_> = (2..100).map(node).collect();
         let mut walk = Upwards::default();
         assert!(nodes.iter().all(|node| !walk.returns(node)));
-        let circle = nodes.iter().cycle().take(400);
-        assert!(circle.into_iter().any(|node| walk.returns(node)));
+        let mut circle = nodes.iter().cycle().take(400);
+        assert!(circle.any(|node| walk.returns(node)));
     }
 
     #[test]
