@@ -67,7 +67,7 @@ fn a_limit_on_file_sizes_does_not_kill_the_daemon() {
             String::from_utf8_lossy(&said.stderr)
         );
         let script = "head -c 6000000 /dev/zero >mount/large && sync mount/large; echo $?; \
-                      echo small >mount/small && sync mount/small && cat mount/small";
+                      echo small >mount/small && sync mount/small && cat mount/small; rm mount/large";
         let said = home
             .command("sh")
             .args(["-c", script])
