@@ -2,7 +2,7 @@
 //!
 //! | module | what it holds |
 //! | --- | --- |
-//! | [`unit`] | the sealed 4 KiB page |
+//! | [`mod@unit`] | the sealed 4 KiB page |
 //! | [`layout`] | where plaintext lies in a backing file |
 //! | [`backing`] | every system call on the backing store; [`record`] is the seam for crash tests |
 

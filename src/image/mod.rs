@@ -5,7 +5,7 @@
 //! | --- | --- |
 //! | [`layout`] | where things lie; what a commit is; what shows |
 //! | [`device`] | the file or block device, and the seam for tests |
-//! | [`pages`], [`pointer`] | sealed pages, and what proves them |
+//! | [`pages`], [`mod@pointer`] | sealed pages, and what proves them |
 //! | [`superblock`] | where the tree begins |
 //! | [`bits`], [`space`] | which pages are free |
 //! | [`node`], [`tree`], [`key`] | the one tree, and what its items are |

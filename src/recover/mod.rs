@@ -1,8 +1,8 @@
 //! Unlocking by hand and copying out. Never needs FUSE.
 //!
-//! - [`find`]: every header copy that there is, the volume's own, the keystore's and a kit's
+//! - [`mod@find`]: every header copy that there is, the volume's own, the keystore's and a kit's
 //! - [`open`]: the file system of an unlocked volume
-//! - [`salvage`]: all that still decrypts, to another place, without writing to the volume
+//! - [`mod@salvage`]: all that still decrypts, to another place, without writing to the volume
 //! - `copy_out`: by the volume's own tree; [`scan`]: without it
 //! - `target`: the destination, which may be where others can write
 mod climb;

@@ -18,7 +18,7 @@
 //! it: so it is whole until the next superblock is durable. Each record is the next generation. It counts if all
 //! its pages and those before it are there. Who writes one has flushed the one before; so of the last record alone it
 //! is not known whether the content that it refers to is durable, and it counts if every page of that content is
-//! there ([`replay`]).
+//! there ([`mod@replay`]).
 //!
 //! | module | what it holds |
 //! | --- | --- |
