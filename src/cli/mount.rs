@@ -42,6 +42,7 @@ pub struct MountArgs {
     pub accept_rollback: bool,
     /// Do everything but the mount: what mount(8) means by `-f`
     #[arg(skip)]
+    #[cfg_attr(not(feature = "fuse"), allow(dead_code))] // without FUSE every mount is refused
     pub fake: bool,
 }
 
