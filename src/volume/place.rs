@@ -25,6 +25,9 @@ pub const COPIES: usize = 3;
 pub const PRIMARY: &str = "cryptfs.volume";
 /// The directory of a directory volume that holds the other copies and the lock.
 pub const META: &str = ".cryptfs";
+/// The extended attribute of a backing directory that holds the mode of the mount's root, two bytes. The backing directory
+/// itself stays closed to other users.
+pub const ROOT_MODE: &std::ffi::CStr = c"user.cryptfs-root-mode";
 /// Names at the root of a directory volume that are not sealed names.
 pub const RESERVED: [&str; 2] = [PRIMARY, META];
 

@@ -4,13 +4,13 @@ use super::durable;
 use super::error::{Error, Result};
 use super::new_file::NewFile;
 use super::owner;
-use super::place::{COPIES, HEADER_LOCK, META, PRIMARY, Place, SECOND};
-use rustix::fs::{self, AtFlags, Dir, FallocateFlags, Mode, OFlags};
+use super::place::{COPIES, HEADER_LOCK, META, PRIMARY, Place, ROOT_MODE, SECOND};
+use rustix::fs::{self, AtFlags, Dir, FallocateFlags, Mode, OFlags, XattrFlags};
 use rustix::io::Errno;
 use std::fs::File;
 use std::io;
 use std::ops::Range;
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::os::unix::fs::{FileExt, FileTypeExt};
 use std::path::Path;
 
@@ -78,6 +78,7 @@ impl Claim {
                     made.take_back(place.as_fd());
                 }
                 if let Some(mode) = self.mode {
+                    let _ = fs::removexattr(proc_path(place.as_fd()), ROOT_MODE);
                     let _ = fs::chmodat(place.as_fd(), ".", mode, AtFlags::empty());
                 }
             }
@@ -100,13 +101,21 @@ fn directory(path: &Path) -> Result<(Place, Claim)> {
     Ok((place, Claim { made, mode }))
 }
 
-/// Makes an existing directory one that only its owner may enter, as a new one is; gives the mode it had. Its mode is
-/// also that of the mount's root, which is empty so far. Where the disk keeps no modes, or another user owns the directory,
-/// it stays as it is, and a mount with `allow_other` will say so.
+/// Makes an existing directory one that only its owner may enter, as a new one is; gives the mode it had, which the mount's
+/// root keeps. Where the disk keeps no modes, or another user owns the directory, it stays as it is, and a mount with
+/// `allow_other` will say so.
 fn close_to_others(place: &Place) -> Option<Mode> {
     let had = fs::statat(place.as_fd(), ".", AtFlags::empty()).ok()?;
     fs::chmodat(place.as_fd(), ".", Mode::RWXU, AtFlags::empty()).ok()?;
-    Some(Mode::from_raw_mode(had.st_mode & 0o7777))
+    let mode = (had.st_mode & 0o7777) as u16; // twelve bits
+    let kept = proc_path(place.as_fd());
+    let _ = fs::setxattr(kept, ROOT_MODE, &mode.to_le_bytes(), XattrFlags::empty());
+    Some(Mode::from_raw_mode(u32::from(mode)))
+}
+
+/// A path that leads to an open directory, whatever its name is now.
+fn proc_path(dir: BorrowedFd<'_>) -> String {
+    format!("/proc/self/fd/{}", dir.as_raw_fd())
 }
 
 /// Nothing but the `lost+found` of a fresh file system.

@@ -101,3 +101,23 @@ fn a_mount_by_the_system_has_no_devices_and_no_set_user_id() {
         machine.umount();
     }
 }
+
+/// Others may enter the mount, and still do not reach the backing directory.
+#[test]
+fn the_mode_of_the_mount_s_root_is_not_that_of_the_backing_directory() {
+    if !needs::fuse() {
+        return;
+    }
+    let machine = Machine::new(&[]);
+    let point = machine.mount();
+    // The kernel knows no owner of a mount's root before it was asked for once, and lets nobody but root change it.
+    assert_eq!(mode(&point), mode(&machine.volume()));
+    set_mode(&point, 0o1755);
+    assert_eq!((mode(&point), mode(&machine.volume())), (0o1755, 0o700));
+    machine.remount();
+    assert_eq!((mode(&point), mode(&machine.volume())), (0o1755, 0o700));
+    set_mode(&point, 0o700);
+    machine.remount();
+    assert_eq!(mode(&point), 0o700);
+    machine.umount();
+}

@@ -9,7 +9,10 @@ impl Directory {
         if let Some(mode) = set.mode {
             self.hold_inside(node, mode)?;
             self.found(node, || {
-                self.with_object(node, |object| Ok(self.backing().set_mode(object, mode)?))
+                self.with_object(node, |object| match node.id {
+                    ROOT => self.root_mode.set(self.backing(), object, mode & 0o7777),
+                    _ => Ok(self.backing().set_mode(object, mode)?),
+                })
             })?;
         }
         if set.uid.is_some() || set.gid.is_some() {

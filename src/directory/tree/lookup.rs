@@ -170,10 +170,11 @@ impl Directory {
         };
         // `.cryptfs` is not the caller's: the root does not count it (file systems without a count say 1).
         let own = u32::from(node.id == ROOT && stat.stx_nlink > 2);
+        let recorded = (node.id == ROOT).then(|| self.root_mode.get()).flatten();
         Attr {
             ino: node.ino,
             kind: node.kind,
-            mode: u32::from(stat.stx_mode) & 0o7777,
+            mode: recorded.unwrap_or(u32::from(stat.stx_mode) & 0o7777),
             nlink: stat.stx_nlink - own,
             uid: stat.stx_uid,
             gid: stat.stx_gid,

@@ -13,6 +13,7 @@
 //! | `content` | open, read, write, fsync and the rest on open files |
 //! | `kept` | content that is open though nobody has a handle |
 //! | `link` | symbolic link targets |
+//! | `root_mode` | the mode of the mount's root |
 //! | `xattr` | extended attributes and ACLs |
 //! | [`check`] | every name and unit of the volume |
 
@@ -28,6 +29,7 @@ mod lookup;
 mod make;
 mod node;
 mod remove;
+mod root_mode;
 pub mod xattr;
 
 use super::backing::{self, Backing, Object};
@@ -74,6 +76,7 @@ pub struct Directory {
     /// nothing may be changed.
     whole: Option<OwnedFd>,
     long_targets: link::LongTargets,
+    root_mode: root_mode::RootMode,
     /// New objects may belong to others.
     as_root: bool,
 }
@@ -111,6 +114,7 @@ impl Directory {
         };
         let stat = backing::stat(Object::Open(root.as_fd()))?;
         let long_targets = link::LongTargets::find(own.as_fd())?;
+        let root_mode = root_mode::RootMode::read(Object::Pinned(root.as_fd()));
         Ok(Self {
             names: Names::new(keys.clone(), options.encoding),
             nodes: Nodes::new(root, &stat, options.root),
@@ -121,6 +125,7 @@ impl Directory {
             own,
             whole,
             long_targets,
+            root_mode,
             as_root: rustix::process::geteuid().is_root(),
         })
     }
